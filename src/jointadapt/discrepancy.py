@@ -1,0 +1,143 @@
+"""Two samples of layers → one number that is small when their joint distributions agree.
+
+A sample of layers is a sequence of matrices whose row i belongs to example i: hidden features first, then softmax
+probabilities. The pooled joint Gram matrix K = ∏_ℓ k^ℓ (source rows first) is the one currency: every estimator is read off it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from jointadapt.kernels import GaussianKernel, jan_kernels, squared_distances, wide
+
+Layers = Sequence[Tensor]
+
+
+def mmd_biased(K: Float[Tensor, "N N"], n: int) -> Float[Tensor, ""]:
+    """Return MMD² as a V-statistic: the mean of K over source pairs, plus target pairs, minus twice the cross pairs.
+
+    K is the Gram matrix of the pooled sample, its first n rows the source. Sign: ≥ 0 for a positive definite kernel. Bias:
+    too large by O(1/n), since the diagonal counts. Source: Gretton et al., JMLR 2012, Eq. (5).
+
+    >>> mmd_biased(torch.eye(4), 2)
+    tensor(1.)
+    """
+    _check_split(K, n, least=1)
+    return K[:n, :n].mean() + K[n:, n:].mean() - 2 * K[:n, n:].mean()
+
+
+def mmd_unbiased(K: Float[Tensor, "N N"], n: int) -> Float[Tensor, ""]:
+    """Return MMD² as a U-statistic: as `mmd_biased`, without the diagonal of the source and target blocks.
+
+    Sign: either; its expectation is MMD², so it is negative about half of the time when both samples come from one
+    distribution. Source: Gretton et al., JMLR 2012, Eq. (3) (sizes may differ).
+
+    >>> mmd_unbiased(torch.eye(4), 2)
+    tensor(0.)
+    """
+    _check_split(K, n, least=2)
+    m = len(K) - n
+    source, target = K[:n, :n], K[n:, n:]
+    within = (source.sum() - source.trace()) / (n * (n - 1)) + (target.sum() - target.trace()) / (m * (m - 1))
+    return within - 2 * K[:n, n:].mean()
+
+
+def jmmd_biased(
+    source_layers: Layers, target_layers: Layers, kernels: Sequence[GaussianKernel] | None = None
+) -> Float[Tensor, ""]:
+    """Return JMMD² as a V-statistic, Eq. (7) of JAN: `mmd_biased` of the product of the layers' kernels.
+
+    Args:
+        source_layers, target_layers: for each layer a matrix (n, d) and (m, d); n and m may differ.
+        kernels: one for each layer; None gives JAN's own (`jan_kernels`).
+
+    Sign: ≥ 0, and 0 for equal samples. Differentiable in every layer; bandwidths found by a rule carry no gradient.
+    Source: Long et al., ICML 2017, Eq. (7).
+
+    >>> layers = [torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])]
+    >>> jmmd_biased(layers, layers)
+    tensor(0.)
+    """
+    return mmd_biased(joint_gram(source_layers, target_layers, kernels), len(source_layers[0]))
+
+
+def jmmd_unbiased(
+    source_layers: Layers, target_layers: Layers, kernels: Sequence[GaussianKernel] | None = None
+) -> Float[Tensor, ""]:
+    """Return JMMD² as a U-statistic: `mmd_unbiased` of the product of the layers' kernels; arguments as `jmmd_biased`.
+
+    Sign: either. The authors' PyTorch code trains with this form.
+    """
+    return mmd_unbiased(joint_gram(source_layers, target_layers, kernels), len(source_layers[0]))
+
+
+def jmmd_linear(
+    source_layers: Layers, target_layers: Layers, kernels: Sequence[GaussianKernel] | None = None
+) -> Float[Tensor, ""]:
+    """Return JMMD² in time linear in n, Eq. (11) of JAN: the mean over n/2 disjoint pairs of both samples.
+
+        2/n Σ_i  k(s₂ᵢ₋₁, s₂ᵢ) + k(t₂ᵢ₋₁, t₂ᵢ) − k(s₂ᵢ₋₁, t₂ᵢ) − k(s₂ᵢ, t₂ᵢ₋₁),   k = ∏_ℓ k^ℓ
+
+    Sign: either (unbiased, with a larger variance than `jmmd_unbiased`). Samples must be of one, even, size; pairs are
+    neighbouring rows, so shuffle first. Source: Long et al., ICML 2017, Eq. (11); Gretton et al., JMLR 2012, Lemma 14.
+    """
+    kernels = _check_layers(source_layers, target_layers, kernels)
+    n, m = len(source_layers[0]), len(target_layers[0])
+    if n != m or n % 2:
+        raise ValueError(
+            f"jmmd_linear needs equally many source and target rows, an even number; got {n} and {m}. "
+            "Drop the surplus rows or use jmmd_unbiased."
+        )
+    terms = torch.ones(())
+    for kernel, source, target in zip(kernels, source_layers, target_layers, strict=True):
+        source, target = wide(source), wide(target)
+        bandwidth = kernel.find_bandwidth(torch.cat([source, target]))
+        (s1, s2), (t1, t2) = (source[::2], source[1::2]), (target[::2], target[1::2])
+        pairs = torch.stack([s1 - s2, t1 - t2, s1 - t2, s2 - t1])
+        terms = terms.to(pairs) * kernel(pairs.square().sum(-1), bandwidth)
+    return (terms[0] + terms[1] - terms[2] - terms[3]).mean()
+
+
+def joint_gram(
+    source_layers: Layers, target_layers: Layers, kernels: Sequence[GaussianKernel] | None = None
+) -> Float[Tensor, "N N"]:
+    """Return K = ∏_ℓ k^ℓ over the pooled sample, source rows first; arguments as `jmmd_biased`."""
+    kernels = _check_layers(source_layers, target_layers, kernels)
+    gram = None
+    for kernel, source, target in zip(kernels, source_layers, target_layers, strict=True):
+        rows = torch.cat([source, target])
+        values = kernel(squared_distances(rows), kernel.find_bandwidth(rows))
+        gram = values if gram is None else gram * values
+    assert gram is not None
+    return gram
+
+
+def _check_split(K: Tensor, n: int, least: int) -> None:
+    if K.ndim != 2 or K.shape[0] != K.shape[1]:
+        raise ValueError(f"K must be the square Gram matrix of the pooled sample; got shape {tuple(K.shape)}.")
+    if not least <= n <= len(K) - least:
+        raise ValueError(f"this estimator needs {least} or more rows of each sample; got {n} and {len(K) - n}.")
+
+
+def _check_layers(
+    source_layers: Layers, target_layers: Layers, kernels: Sequence[GaussianKernel] | None
+) -> Sequence[GaussianKernel]:
+    if isinstance(source_layers, Tensor) or isinstance(target_layers, Tensor):
+        raise TypeError("source_layers and target_layers are sequences of matrices; put a single layer into a list.")
+    if len(source_layers) != len(target_layers) or not source_layers:
+        raise ValueError(
+            f"both samples need the same one or more layers; got {len(source_layers)} and {len(target_layers)}."
+        )
+    for sample, layers in (("source", source_layers), ("target", target_layers)):
+        if len({len(layer) for layer in layers}) != 1 or any(layer.ndim != 2 for layer in layers):
+            shapes = [tuple(layer.shape) for layer in layers]
+            raise ValueError(f"each {sample} layer must be a matrix with one row an example; got shapes {shapes}.")
+    for index, (source, target) in enumerate(zip(source_layers, target_layers, strict=True)):
+        if source.shape[1] != target.shape[1]:
+            raise ValueError(f"layer {index} has {source.shape[1]} columns in source and {target.shape[1]} in target.")
+    kernels = jan_kernels(len(source_layers)) if kernels is None else kernels
+    if len(kernels) != len(source_layers):
+        raise ValueError(f"one kernel a layer is needed; got {len(kernels)} kernels for {len(source_layers)} layers.")
+    return kernels
