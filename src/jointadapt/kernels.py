@@ -62,7 +62,12 @@ class GaussianKernel:
                 return torch.as_tensor(fixed, dtype=wide(rows).dtype, device=rows.device)
 
 
-def jan_kernels(layers: int) -> tuple[GaussianKernel, ...]:
+def jan_kernels(
+    layers: int,
+    bandwidth: float | BandwidthRule = "mean",
+    scales: tuple[float, ...] = FIVE_SCALES,
+    output_bandwidth: float | BandwidthRule = SOFTMAX_BANDWIDTH,
+) -> tuple[GaussianKernel, ...]:
     """Return JAN's kernels for so many layers: five scales on every layer but the last, γ = 1.68 on the last (softmax).
 
     Source: Long et al., ICML 2017, Sec. 5.1, and the authors' code.
@@ -70,7 +75,8 @@ def jan_kernels(layers: int) -> tuple[GaussianKernel, ...]:
     >>> [kernel.bandwidth for kernel in jan_kernels(3)]
     ['mean', 'mean', 1.68]
     """
-    return (GaussianKernel(),) * (layers - 1) + (GaussianKernel(SOFTMAX_BANDWIDTH, scales=(1.0,)),)
+    hidden = GaussianKernel(bandwidth, scales)
+    return (hidden,) * (layers - 1) + (GaussianKernel(output_bandwidth, scales=(1.0,)),)
 
 
 def gaussian(squared_distances: Tensor, bandwidth: float | Tensor, scales: Sequence[float] = (1.0,)) -> Tensor:

@@ -1,0 +1,247 @@
+"""A name → a backbone: any torchvision or timm network without its classifier, or a small one for arrays."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import timm
+import timm.data
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from jointadapt.data import Preprocessing
+from jointadapt.errors import UserError, unknown_name
+
+SMALL = ("none", "mlp", "cnn")
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+
+
+class Backbone(nn.Module):
+    """Images or arrays → the hidden layers that are to be adapted, each a matrix (n, widths[i]); the last feeds the head.
+
+    `pretrained` says that the weights come from elsewhere: the backbone then learns at a tenth of the head's rate, and its
+    BatchNorm layers keep the statistics they came with.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        widths: tuple[int, ...],
+        preprocessing: Preprocessing | None = None,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        self.body, self.widths, self.preprocessing, self.pretrained = body, widths, preprocessing, pretrained
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the hidden layers of a batch."""
+        layers = self.body(x)
+        return layers if isinstance(layers, tuple) else (layers.flatten(1),)
+
+    def digest(self) -> str:
+        """Return a digest of the weights: the part of a feature cache's key that they are."""
+        digest = hashlib.sha256(repr(self.widths).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(
+                name.encode() + tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            )
+        return digest.hexdigest()
+
+
+class FullyConnected(nn.Module):
+    """AlexNet's and VGG's trunk: convolutions, then (fc6, fc7), each after its ReLU. Source: JAN, Fig. 2a."""
+
+    def __init__(self, convolutions: nn.Module, fc6: nn.Module, fc7: nn.Module) -> None:
+        super().__init__()
+        self.convolutions, self.fc6, self.fc7 = convolutions, fc6, fc7
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return fc6 and fc7."""
+        fc6 = self.fc6(self.convolutions(x).flatten(1))
+        return fc6, self.fc7(fc6)
+
+
+class Recorded(nn.Module):
+    """What a frozen backbone gave, its layers side by side in a row, split again."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.widths = widths
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the layers."""
+        return x.split(self.widths, dim=1)
+
+
+def build_backbone(name: str, weights: str = "default", shape: tuple[int, ...] | None = None) -> Backbone:
+    """Return the backbone of that name.
+
+    Args:
+        name: of torchvision's or timm's ("timm/NAME" where both have it), or `none`, `mlp`, `cnn` for arrays.
+        weights: "default" (torchvision's or timm's own, downloaded once), "none" (random), or a file: safetensors, or a
+            .pth that is read with `weights_only=True`. With a file nothing is downloaded.
+        shape: of a row, for the small ones.
+    """
+    if name in SMALL:
+        if shape is None:
+            raise UserError(f"the backbone {name!r} is for arrays; for image files choose another, as resnet50.")
+        return _small(name, shape)
+    if name.startswith("timm/") or (name not in torchvision.models.list_models(torchvision.models) and _in_timm(name)):
+        return _from_timm(name.removeprefix("timm/"), weights)
+    if name not in torchvision.models.list_models(torchvision.models):
+        raise unknown_name("backbone", name, backbone_names())
+    return _from_torchvision(name, weights)
+
+
+def recorded(backbone: Backbone) -> Backbone:
+    """Return the backbone that stands for a frozen one when its features are rows already."""
+    return Backbone(Recorded(backbone.widths), backbone.widths, pretrained=True)
+
+
+def backbone_names() -> list[str]:
+    """Return every name `build_backbone` takes: the small ones, torchvision's, timm's."""
+    return [*SMALL, *torchvision.models.list_models(torchvision.models), *timm.list_models()]
+
+
+def _in_timm(name: str) -> bool:
+    return timm.is_model(name.partition(".")[0])
+
+
+def _small(name: str, shape: tuple[int, ...]) -> Backbone:
+    if name == "cnn":
+        if len(shape) != 3:
+            raise UserError(f"the backbone 'cnn' needs images, rows of shape (channels, h, w); got rows of {shape}.")
+        stages = [_convolution(shape[0], 32), nn.MaxPool2d(2), _convolution(32, 64), nn.AdaptiveAvgPool2d(4)]
+        return Backbone(nn.Sequential(*stages, nn.Flatten()), (64 * 16,))
+    flat = int(torch.Size(shape).numel())
+    if name == "mlp":
+        layers = [nn.Flatten(), nn.Linear(flat, 256), nn.BatchNorm1d(256), nn.ReLU(inplace=True)]
+        return Backbone(nn.Sequential(*layers), (256,))
+    return Backbone(nn.Flatten(), (flat,))
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 5, padding=2), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def _from_torchvision(name: str, weights: str) -> Backbone:
+    enum = torchvision.models.get_model_weights(name)
+    # The first set (IMAGENET1K_V1) is the one the field's tables were made with; later recipes trade transfer for accuracy.
+    chosen = next(iter(enum))
+    extra = {"aux_logits": True, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    model = torchvision.models.get_model(name, weights=None, **extra)
+    if extra:
+        model.transform_input = True  # as torchvision itself does with these two networks' published weights
+    _load(model, name, weights, lambda: chosen.get_state_dict(progress=False))
+    return Backbone(*_trunk(model, name), _torchvision_preprocessing(chosen), pretrained=weights != "none")
+
+
+def _trunk(model: nn.Module, name: str) -> tuple[nn.Module, tuple[int, ...]]:
+    """Return the network without its classifier, and the widths of its layers."""
+    if name == "alexnet" or name.startswith("vgg"):
+        linear = [i for i, module in enumerate(model.classifier) if isinstance(module, nn.Linear)]
+        fc6, fc7 = (nn.Sequential(model.classifier[i], nn.ReLU()) for i in linear[:2])
+        convolutions = nn.Sequential(model.features, model.avgpool)
+        return FullyConnected(convolutions, fc6, fc7), (fc6[0].out_features, fc7[0].out_features)
+    if hasattr(model, "aux_logits"):
+        model.aux_logits = False  # the auxiliary classifiers stay, and are not run
+    if name.startswith("squeezenet"):
+        model.classifier = nn.AdaptiveAvgPool2d(1)  # its classifier is a convolution
+        return model, (512,)
+    for attribute in ("fc", "classifier", "heads", "head"):
+        head = getattr(model, attribute, None)
+        linear = [module for module in head.modules() if isinstance(module, nn.Linear)] if head is not None else []
+        if linear:
+            _replace(model, linear[-1], nn.Identity())
+            return model, (linear[-1].in_features,)
+    raise UserError(f"the backbone {name!r} has no linear classifier to remove; choose another, as resnet50.")
+
+
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    path = next(path for path, module in model.named_modules() if module is old)
+    parent, _, attribute = path.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, new)
+
+
+def _torchvision_preprocessing(weights: torchvision.models.WeightsEnum) -> Preprocessing:
+    preset = weights.transforms()
+    return Preprocessing(
+        preset.resize_size[0], preset.crop_size[0], tuple(preset.mean), tuple(preset.std), preset.interpolation.value
+    )
+
+
+def _from_timm(name: str, weights: str) -> Backbone:
+    if not _in_timm(name):
+        raise unknown_name("backbone", name, timm.list_models())
+    model = timm.create_model(name, pretrained=False, num_classes=0)
+    _load(model, name, weights, lambda: timm.create_model(name, pretrained=True, num_classes=0).state_dict())
+    data = timm.data.resolve_model_data_config(model)
+    crop = data["input_size"][-1]
+    preprocessing = Preprocessing(
+        round(crop / data["crop_pct"]), crop, tuple(data["mean"]), tuple(data["std"]), data["interpolation"]
+    )
+    return Backbone(model, (model.num_features,), preprocessing, pretrained=weights != "none")
+
+
+def _load(model: nn.Module, name: str, weights: str, download) -> None:
+    if weights == "none":
+        return
+    if weights == "default":
+        try:
+            state = download()
+        except Exception as error:
+            # Each hub client has errors of its own; whichever it is, the mend is the same.
+            raise UserError(
+                f"the weights of {name} could not be downloaded ({' '.join(str(error).split())[:200]}); give a file with "
+                "--weights FILE."
+            ) from error
+    else:
+        state = _read_weights(Path(weights))
+    missing, surplus = _load_state(model, state)
+    if missing or surplus:
+        raise UserError(
+            f"{weights} does not fit the backbone {name}: {len(missing)} tensors are missing or of another shape"
+            f"{f' ({missing[0]}, …)' if missing else ''}, {len(surplus)} are unknown"
+            f"{f' ({surplus[0]}, …)' if surplus else ''}; give the weights of {name}."
+        )
+
+
+def _load_state(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Load what fits and return what is missing and surplus; auxiliary and final classifiers may be."""
+    own = model.state_dict()
+    classifier = [*own][-1].rpartition(".")[0] if own else ""
+
+    def expendable(key: str) -> bool:
+        return key.startswith(AUXILIARY) or key.startswith(f"{classifier}.") or key.endswith("num_batches_tracked")
+
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    model.load_state_dict(fitting, strict=False)
+    missing = [key for key in own if key not in fitting and not expendable(key)]
+    surplus = [key for key in state if key not in own and not expendable(key) and not _is_classifier(key)]
+    return missing, surplus
+
+
+def _is_classifier(key: str) -> bool:
+    return key.partition(".")[0] in ("fc", "classifier", "head", "heads")
+
+
+def _read_weights(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise UserError(f"the weights {path} do not exist; give a .safetensors or .pth file, 'default' or 'none'.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path} is no file of weights ({reason}); give a .safetensors or .pth state_dict.") from error
+    except Exception as error:
+        # pickle's own errors: an object that is more than tensors, or no pickle at all.
+        raise UserError(f"{path} holds more than tensors, or none; give a .safetensors or .pth state_dict.") from error
+    state = state.get("state_dict", state) if isinstance(state, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} is no state_dict; give a file that maps names to tensors.")
+    return {key.removeprefix("module."): value for key, value in state.items()}

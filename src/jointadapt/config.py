@@ -1,0 +1,99 @@
+"""One frozen dataclass ↔ TOML ↔ flags. Every option of a run stands here once, with its help."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from jointadapt.errors import UserError, unknown_name
+from jointadapt.kernels import FIVE_SCALES, SOFTMAX_BANDWIDTH
+
+Positive = Annotated[float, Field(gt=0)]
+Bandwidth = Positive | Literal["mean", "median"]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Config:
+    """What a run does: `Field(description=…)` is the help of the flag."""
+
+    source: str = Field("", description="Labelled domain: a folder, an image list (.txt), or .npz .npy .csv .parquet.")
+    target: str = Field("", description="Unlabelled domain, likewise; labels found there only serve the evaluation.")
+    out: str = Field("", description="Run folder to make; by default runs/SOURCE-TARGET-METHOD.")
+    method: str = Field("jan", description="How to adapt; `jointadapt ls` names them all.")
+    baseline: bool = Field(True, description="Also train without adaptation, to tell whether adapting helped.")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="Repeats a run exactly on the CPU.")
+
+    backbone: str = Field("auto", description="torchvision or timm name; none, mlp or cnn for arrays.")
+    weights: str = Field("default", description="default (downloads torchvision's or timm's), none, or a file.")
+    frozen: bool = Field(True, description="Keep a pretrained backbone as it is: its features are extracted once.")
+    bottleneck: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto",
+        description="Width of the layer before the classifier; 0 for none; auto: 256, but 0 for AlexNet and VGG.",
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="Dropout in the bottleneck.")
+
+    steps: Annotated[int, Field(ge=1)] = Field(600, description="Training steps.")
+    batch_size: Annotated[int, Field(ge=2)] = Field(36, description="Rows of each domain in a step.")
+    learning_rate: Positive = Field(0.01, description="Initial rate of new layers; a pretrained backbone has a tenth.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="L2 penalty on every weight.")
+    trade_off: Annotated[float, Field(ge=0)] = Field(0.5, description="Final λ, the weight of the transfer term.")
+
+    estimator: Literal["unbiased", "biased", "linear"] = Field("unbiased", description="Of (J)MMD: DAN, JAN, JAN-A.")
+    bandwidth: Bandwidth = Field("mean", description="γ of hidden layers: mean, median, or a number: DAN, JAN, JAN-A.")
+    scales: tuple[Positive, ...] = Field(FIVE_SCALES, description="Multiples of γ that are summed: DAN, JAN, JAN-A.")
+    output_bandwidth: Bandwidth = Field(SOFTMAX_BANDWIDTH, description="γ of the softmax layer: JAN, JAN-A.")
+    hidden: Annotated[int, Field(ge=1)] = Field(1024, description="Width of the discriminator: DANN.")
+
+    device: str = Field("auto", description="auto, cpu, cuda, mps.")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field("32-true", description="Of arithmetic.")
+    workers: Annotated[int, Field(ge=-1)] = Field(
+        -1, description="Processes that decode images; -1: one a core, at most 8."
+    )
+    checkpoint_every: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="Steps between checkpoints; auto: ten a run."
+    )
+    cache: str = Field("", description="Where extracted features are kept; by default the user's cache folder.")
+
+    @property
+    def bottleneck_width(self) -> int | None:
+        """The bottleneck as `Network` takes it."""
+        return None if self.bottleneck == "auto" else self.bottleneck
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}  # pyright: ignore[reportArgumentType]
+
+
+def make_config(options: Mapping[str, Any]) -> Config:
+    """Return the configuration with these options; a wrong name or value is a `UserError` of one line."""
+    for name in options:
+        if name not in FIELDS:
+            raise unknown_name("option", name, FIELDS)
+    try:
+        return Config(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{first['loc'][0]} = {first['input']!r}: {first['msg'].lower()}.") from error
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Return the options a TOML file gives; relative paths in it are taken from the current folder, as flags are."""
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no valid TOML: {error}.") from error
+
+
+def to_toml(config: Config) -> str:
+    """Return the configuration as TOML, every option with its value.
+
+    >>> make_config(tomllib.loads(to_toml(Config(method="dan")))) == Config(method="dan")
+    True
+    """
+    return tomli_w.dumps(dataclasses.asdict(config))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,115 @@
+"""A domain: named rows, labelled or not, as images on disk or as arrays in memory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from jointadapt.data.images import read_image
+from jointadapt.errors import UserError
+
+UNLABELLED = -1
+
+Transform = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """Rows of one distribution.
+
+    Args:
+        name: what people call it ("amazon").
+        content: a tensor (n, ...) of arrays, or the paths of n images.
+        labels: int64 (n,), an index into `classes`, `UNLABELLED` where unknown.
+        classes: the names of the classes.
+        items: what a row is called in predictions.
+        notes: what its reader noticed and the user should hear.
+    """
+
+    name: str
+    content: Tensor | tuple[Path, ...]
+    labels: Tensor
+    classes: tuple[str, ...]
+    items: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())
+    skipped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether rows are image files, to be decoded and transformed."""
+        return not isinstance(self.content, Tensor)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any row has a label."""
+        return bool((self.labels != UNLABELLED).any())
+
+    def rows(self, indices: Sequence[int], transform: Transform | None = None) -> Tensor:
+        """Return the chosen rows as one tensor (len(indices), ...); images are decoded and transformed."""
+        if isinstance(self.content, Tensor):
+            return self.content[list(indices)]
+        if transform is None:
+            raise ValueError("images need a transform that gives them one size.")
+        return torch.stack([transform(read_image(self.content[index])) for index in indices])
+
+    def select(self, indices: Sequence[int]) -> "Domain":
+        """Return the domain of the chosen rows only."""
+        indices = list(indices)
+        content = self.content
+        content = content[indices] if isinstance(content, Tensor) else tuple(content[i] for i in indices)
+        return replace(self, content=content, labels=self.labels[indices], items=tuple(self.items[i] for i in indices))
+
+
+def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
+    """Return the target with labels in the source's classes, and notes on classes that only one of them has.
+
+    Rows of a class the source lacks become unlabelled: they are predicted, but no accuracy can count them.
+    """
+    if not source.labelled:
+        raise UserError(
+            f"the source {source.name!r} has no labels; give a folder with one subfolder a class, an image list, "
+            "or arrays with labels."
+        )
+    if len(source.classes) < 2:
+        raise UserError(
+            f"the source {source.name!r} has one class only ({source.classes[0]!r}), and a classifier needs two; "
+            "is there an extra folder level? Give the folder whose subfolders are the classes."
+        )
+    if not target.labelled:
+        return replace(target, classes=source.classes), ()
+    notes = []
+    present = {target.classes[label] for label in target.labels.unique().tolist() if label != UNLABELLED}
+    surplus = sorted(present - set(source.classes))
+    missing = sorted(set(source.classes) - present)
+    if not present & set(source.classes):
+        raise UserError(
+            f"source and target have no class in common (source: {', '.join(source.classes[:5])}…; target: "
+            f"{', '.join(surplus[:5])}…); give domains with the same class names, or a target without class folders."
+        )
+    if missing:
+        notes.append(
+            f"{_count(missing, 'class')} of the source not in the target ({_some(missing)}): matching the distributions "
+            "may push target rows into such classes; check their predictions."
+        )
+    if surplus:
+        notes.append(
+            f"{_count(surplus, 'class')} of the target not in the source ({_some(surplus)}): their rows get the nearest "
+            "known class and are not counted in any accuracy."
+        )
+    index = {name: position for position, name in enumerate(source.classes)}
+    translation = [index.get(name, UNLABELLED) for name in target.classes]
+    labels = torch.tensor([translation[i] if i != UNLABELLED else i for i in target.labels.tolist()], dtype=torch.long)
+    return replace(target, labels=labels, classes=source.classes), tuple(notes)
+
+
+def _count(names: Sequence[str], noun: str) -> str:
+    return f"{len(names)} {noun}{'es are' if len(names) > 1 else ' is'}"
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -1,0 +1,120 @@
+"""Image files: finding, checking, decoding, transforming."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms import InterpolationMode, v2
+
+from jointadapt.data.files import write_atomically
+from jointadapt.progress import Track, silent
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+DECODED_BY_TORCHVISION = frozenset({".jpg", ".jpeg", ".png"})
+
+
+def is_image(path: Path) -> bool:
+    """Return whether the file's name is that of an image (hidden files are not)."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def read_image(path: Path) -> Tensor:
+    """Return the picture as uint8 (3, height, width), turned as its EXIF data say; any mode becomes RGB."""
+    if path.suffix.lower() in DECODED_BY_TORCHVISION:
+        try:
+            # Read here and not by torchvision, whose own reader takes no name with a byte that is not UTF-8.
+            raw = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+            picture = decode_image(raw, ImageReadMode.RGB, apply_exif_orientation=True)
+            if picture.dtype == torch.uint8:
+                return picture
+        except RuntimeError:
+            pass  # an unusual JPEG or PNG, or another format under this name: Pillow knows more of them
+    return torch.from_numpy(np.array(open_rgb(path))).permute(2, 0, 1)
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """Return the picture as Pillow reads it, in RGB, turned as its EXIF data say."""
+    with Image.open(path) as picture:
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode.startswith("I;16"):  # 16-bit grey: Pillow's own conversion would clip at 255
+            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        return picture.convert("RGBA" if picture.mode == "P" else picture.mode).convert("RGB")
+
+
+def defect(path: Path) -> str | None:
+    """Return why the file is not a whole, readable image; None when it is one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", category=UserWarning)
+            with Image.open(path) as picture:
+                picture.draft(
+                    "RGB", (64, 64)
+                )  # JPEG: decodes at an eighth of the size, and still reads all of the file
+                picture.load()
+    except Exception as error:
+        # Decoders raise whatever they like on hostile bytes (struct.error, SyntaxError, ValueError…).
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
+def find_defects(paths: Sequence[Path], cache: Path, track: Track = silent, name: str = "") -> dict[Path, str]:
+    """Return the files that are no readable images, with the reason; remembered in the cache for unchanged files."""
+    memory = cache / f"checked-{fingerprint(paths)}.json"
+    if memory.exists():
+        return {paths[int(index)]: reason for index, reason in json.loads(memory.read_text("utf-8")).items()}
+    found = {}
+    with ThreadPoolExecutor() as pool:
+        for index, reason in enumerate(track(pool.map(defect, paths), len(paths), f"checking {name}")):
+            if reason is not None:
+                found[index] = reason
+    write_atomically(memory, lambda file: file.write(json.dumps(found).encode()))
+    return {paths[index]: reason for index, reason in found.items()}
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """Return a digest of the files' names, sizes and times of change."""
+    digest = hashlib.sha256()
+    for path in paths:
+        state = path.stat()
+        digest.update(f"{path.absolute()}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a pretrained backbone expects of its input: sizes in pixels, mean and deviation of each channel."""
+
+    resize: int = 256
+    crop: int = 224
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
+
+    def evaluation(self) -> v2.Compose:
+        """Return the deterministic transform: resize the shorter side, crop the centre, normalise."""
+        return v2.Compose(
+            [v2.Resize(self.resize, self._mode, antialias=True), v2.CenterCrop(self.crop), *self._normalise]
+        )
+
+    def training(self) -> v2.Compose:
+        """Return the random transform: a crop of 8 to 100 % of the area at one size, a flip, normalise."""
+        crop = v2.RandomResizedCrop(self.crop, interpolation=self._mode, antialias=True)
+        return v2.Compose([crop, v2.RandomHorizontalFlip(), *self._normalise])
+
+    @property
+    def _mode(self) -> InterpolationMode:
+        return InterpolationMode(self.interpolation)
+
+    @property
+    def _normalise(self) -> list[v2.Transform]:
+        return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.mean, self.std)]

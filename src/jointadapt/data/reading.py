@@ -1,0 +1,218 @@
+"""A path → a domain: folders of images, the field's image lists, arrays."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pyarrow import csv, parquet
+from torch import Tensor
+
+from jointadapt.data.domain import UNLABELLED, Domain
+from jointadapt.data.files import default_cache
+from jointadapt.data.images import find_defects, is_image
+from jointadapt.errors import UserError
+from jointadapt.progress import Track, silent
+
+MOST_DEFECTS = 0.2
+FEATURE_KEYS = ("x", "features", "images", "data")
+LABEL_KEYS = ("y", "label", "labels", "class", "target")
+ITEM_KEYS = ("item", "path", "id", "name", "file")
+KINDS = "a folder of images, an image list (.txt), or arrays (.npz, .npy, .csv, .parquet)"
+
+
+def read_domain(path: str | Path, cache: Path | None = None, track: Track = silent) -> Domain:
+    """Return the domain at a path.
+
+    * a folder: one subfolder a class (images at any depth below it), or images without labels;
+    * an image list `.txt`: a line an image, `path label`, or `path` alone; relative to the list's folder;
+    * `.npz`: rows in `x` (also features, images, data), labels in `y` (also label, labels, class, target);
+    * `.npy`: rows; labels in `NAME.labels.npy` beside it, if any;
+    * `.csv`, `.parquet`: numeric columns are features, a column `label` (also y, labels, class, target) the labels.
+
+    Unreadable images are named, left out and counted; more than a fifth of them is an error.
+    """
+    path = Path(path)
+    if not path.exists():
+        near = sorted(other.name for other in path.parent.iterdir())[:8] if path.parent.is_dir() else []
+        hint = f"{path.parent} holds {', '.join(near)}" if near else f"{path.parent} does not exist or is empty"
+        raise UserError(f"{path} does not exist; {hint}. Give {KINDS}.")
+    if path.is_dir():
+        return _readable(_folder(path), cache or default_cache(), track)
+    match path.suffix.lower():
+        case ".txt" | ".lst":
+            return _readable(_image_list(path), cache or default_cache(), track)
+        case ".npz":
+            return _npz(path)
+        case ".npy":
+            labels = path.with_suffix(".labels.npy")
+            return from_arrays(_load(path), _load(labels) if labels.exists() else None, path.stem)
+        case ".csv":
+            return _table(_parse(path, csv.read_csv), path)
+        case ".parquet":
+            return _table(_parse(path, parquet.read_table), path)
+        case _:
+            raise UserError(f"{path} is of no known kind; give {KINDS}.")
+
+
+def from_arrays(
+    x: np.ndarray | Tensor,
+    y: Sequence | np.ndarray | Tensor | None = None,
+    name: str = "arrays",
+    items: Sequence[str] | None = None,
+) -> Domain:
+    """Return a domain of rows in memory: x (n, d) features, (n, h, w) or (n, h, w, c) images, y (n,) labels or None.
+
+    Integer images are scaled by 1/255. Missing labels within y are None, NaN, "" or −1.
+    """
+    x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+    if x.ndim not in (2, 3, 4) or not len(x):
+        raise UserError(
+            f"{name}: rows of shape (n, d), images of (n, h, w) or (n, h, w, c) are needed; got shape {x.shape}."
+        )
+    if x.dtype.kind not in "fiub":
+        raise UserError(f"{name}: numbers are needed; got an array of type {x.dtype}.")
+    rows = torch.from_numpy(x.astype(np.float32) / (255 if x.dtype == np.uint8 and x.ndim > 2 else 1))
+    bad = (~torch.isfinite(rows)).flatten(1).any(1)
+    if bad.any():
+        first = bad.nonzero().flatten()[:5].tolist()
+        raise UserError(
+            f"{name}: {int(bad.sum())} of {len(rows)} rows hold NaN or infinite values (rows {', '.join(map(str, first))}"
+            f"{'…' if bad.sum() > 5 else ''}, counted from 0); remove or impute them first."
+        )
+    if rows.ndim == 3:
+        rows = rows[..., None]
+    if rows.ndim == 4:
+        rows = rows.permute(0, 3, 1, 2).contiguous()
+    labels, classes = _encode(y, len(rows), name)
+    return Domain(name, rows, labels, classes, tuple(items or (f"row {index}" for index in range(len(rows)))))
+
+
+def _encode(y: Sequence | np.ndarray | Tensor | None, rows: int, name: str) -> tuple[Tensor, tuple[str, ...]]:
+    """Return labels as indices into the sorted names of the classes."""
+    if y is None:
+        return torch.full((rows,), UNLABELLED), ()
+    values = y.tolist() if isinstance(y, Tensor | np.ndarray) else list(y)
+    if len(values) != rows or any(isinstance(value, list) for value in values):
+        raise UserError(f"{name}: one label a row is needed, {rows} in all; got {len(values)} of shape {np.shape(y)}.")
+    values = [None if value in (None, "", UNLABELLED) or value != value else value for value in values]
+    values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+    known = sorted({value for value in values if value is not None}, key=lambda v: (isinstance(v, str), v))
+    index = {value: position for position, value in enumerate(known)}
+    labels = torch.tensor([UNLABELLED if value is None else index[value] for value in values], dtype=torch.long)
+    return labels, tuple(str(value) for value in known)
+
+
+def _folder(path: Path) -> Domain:
+    try:
+        folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        flat = tuple(sorted(entry for entry in path.iterdir() if entry.is_file() and is_image(entry)))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    found = {folder.name: _images_below(folder) for folder in folders}
+    found = {name: images for name, images in found.items() if images}
+    if flat and found:
+        raise UserError(
+            f"{path} holds both images ({len(flat)}, as {flat[0].name}) and folders of images ({', '.join(found)}); "
+            "put every image into a class folder, or none."
+        )
+    if not flat and not found:
+        raise UserError(f"{path} holds no images; give a folder of class folders with images, or of images alone.")
+    paths = flat or tuple(image for images in found.values() for image in images)
+    labels = [UNLABELLED] * len(flat) + [index for index, name in enumerate(found) for _ in found[name]]
+    empty = [folder.name for folder in folders if folder.name not in found] if found else []
+    notes = (f"{path}: no images in {', '.join(empty)}; left out.",) if empty else ()
+    return Domain(path.resolve().name, paths, torch.tensor(labels), tuple(found), tuple(map(str, paths)), notes)
+
+
+def _images_below(folder: Path) -> list[Path]:
+    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return sorted(file for file in files if is_image(file))
+
+
+def _image_list(path: Path) -> Domain:
+    paths, labels = [], []
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a UTF-8 image list ({error}).") from error
+    for line in filter(None, map(str.strip, lines)):
+        name, _, label = line.rpartition(" ")
+        if name and not is_image(Path(line)):
+            paths.append(path.parent / name.strip())
+            labels.append(int(label) if label.isdecimal() else label)
+        else:
+            paths.append(path.parent / line)
+            labels.append(None)
+    if not paths:
+        raise UserError(f"{path} is empty; an image list has a line `path label` for each image.")
+    missing = [file for file in paths if not file.is_file()]
+    if missing:
+        raise UserError(
+            f"{path}: {len(missing)} of {len(paths)} images are not there, the first is {missing[0]}; paths are read "
+            "relative to the list's folder."
+        )
+    encoded, classes = _encode(labels, len(paths), str(path))
+    return Domain(path.stem, tuple(paths), encoded, classes, tuple(map(str, paths)))
+
+
+def _readable(domain: Domain, cache: Path, track: Track) -> Domain:
+    """Return the domain without its unreadable images; too many of them is an error."""
+    assert not isinstance(domain.content, Tensor)
+    defects = find_defects(domain.content, cache, track, domain.name)
+    if not defects:
+        return domain
+    names = "; ".join(f"{path} ({reason})" for path, reason in list(defects.items())[:3])
+    count = f"{len(defects)} of {len(domain)} images cannot be read: {names}{'; …' if len(defects) > 3 else ''}"
+    if len(defects) > MOST_DEFECTS * len(domain):
+        raise UserError(f"{domain.name}: {count}. That is more than a fifth; mend or remove them.")
+    kept = domain.select([index for index, path in enumerate(domain.content) if path not in defects])
+    notes = (*domain.notes, f"{domain.name}: {count}. Skipped.")
+    return replace(kept, notes=notes, skipped=len(defects))
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read as a NumPy array ({error}).") from error
+
+
+def _npz(path: Path) -> Domain:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key.lower(): archive[key] for key in archive.files}
+    except Exception as error:
+        # zipfile and numpy raise a dozen kinds on a broken archive.
+        raise UserError(f"{path} cannot be read as a NumPy archive ({error}).") from error
+    rows = next((arrays[key] for key in FEATURE_KEYS if key in arrays), None)
+    if rows is None:
+        raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}; name the rows {' or '.join(FEATURE_KEYS)}.")
+    return from_arrays(rows, next((arrays[key] for key in LABEL_KEYS if key in arrays), None), path.stem)
+
+
+def _parse(path: Path, read) -> pa.Table:
+    try:
+        return read(str(path))
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read as a table ({' '.join(str(error).split())}).") from error
+
+
+def _table(table: pa.Table, path: Path) -> Domain:
+    columns = {name.lower(): table.column(name) for name in table.column_names}
+    label = next((columns[key] for key in LABEL_KEYS if key in columns), None)
+    items = next((columns[key] for key in ITEM_KEYS if key in columns), None)
+    features = [
+        column.cast(pa.float64())
+        for name, column in columns.items()
+        if name not in LABEL_KEYS + ITEM_KEYS
+        and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
+    ]
+    if not features:
+        raise UserError(f"{path} has no numeric columns; each is one feature (its columns: {', '.join(columns)}).")
+    x = np.stack([column.to_numpy() for column in features], axis=1)
+    names = [str(item) for item in items.to_pylist()] if items is not None else None
+    return from_arrays(x, label.to_pylist() if label is not None else None, path.stem, names)

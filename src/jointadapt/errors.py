@@ -1,0 +1,21 @@
+"""The one exception that means: the user can mend this."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in the input, told in one line: what was expected, what came, what to do. The CLI exits with 2."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """Return an error for a name that is not known, with the nearest known ones.
+
+    >>> print(unknown_name("method", "jam", ["jan", "dan", "dann"]))
+    unknown method 'jam'; did you mean 'jan' or 'dan'?
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3)
+    if near:
+        return UserError(f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, near))}?")
+    return UserError(f"unknown {kind} {name!r}; known are {', '.join(known)}.")

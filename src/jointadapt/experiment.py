@@ -1,0 +1,363 @@
+"""Configuration → data, network, method, training, evaluation, report: the only room that knows all the others."""
+
+import copy
+import os
+import platform
+import signal
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from lightning_fabric import Fabric
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+import jointadapt
+from jointadapt.backbones import Backbone, build_backbone, recorded
+from jointadapt.config import Config, make_config
+from jointadapt.data import UNLABELLED, Batches, Domain, align, extract, from_arrays, read_domain
+from jointadapt.data.files import default_cache
+from jointadapt.data.images import open_rgb
+from jointadapt.errors import UserError
+from jointadapt.evaluation import activations, evaluate, verdict
+from jointadapt.methods import build_method, options_of
+from jointadapt.model import Model
+from jointadapt.networks import Network
+from jointadapt.progress import Track, silent
+from jointadapt.report import write_report
+from jointadapt.runs import RunFolder, free_folder
+from jointadapt.trainer import Record, Trainer
+
+BASELINE = "source-only"
+RECORDS = 200
+PICTURED_ROWS = 500
+
+
+class Interrupted(Exception):  # noqa: N818
+    """A signal ended the training; a checkpoint was written first."""
+
+    def __init__(self, number: int, folder: Path | None = None) -> None:
+        super().__init__(f"stopped, with a checkpoint; go on with: jointadapt train --resume {folder}")
+        self.number = number
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training leaves: the model, the summary, and the folder with everything (None when none was asked for)."""
+
+    model: Model
+    summary: dict[str, Any]
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Aligned domains as the network gets them (features, when the backbone is frozen), the target as people see it."""
+
+    source: Domain
+    target: Domain
+    pictures: Domain
+    backbone: Backbone
+    frozen: bool
+    shape: tuple[int, ...] | None
+    notes: tuple[str, ...]
+
+
+Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
+
+
+def train(source: Given, target: Given, out: str | Path | None = None, track: Track = silent, **options: Any) -> Run:
+    """Return a classifier trained on labelled source and unlabelled target data.
+
+    Args:
+        source: a path (`read_domain`), arrays (x, y), or a `Domain`.
+        target: likewise; also x alone. Labels found there only serve the evaluation.
+        out: the run folder to make; None leaves nothing on disk.
+        options: fields of `Config`.
+
+    >>> x = np.random.default_rng(0).normal(size=(60, 4))
+    >>> run = train((x, x[:, 0] > 0), x + 1, steps=10)
+    >>> run.model.classes
+    ('False', 'True')
+    """
+    domains = [_as_domain(given, name) for given, name in ((source, "source"), (target, "target"))]
+    paths = [str(given) if isinstance(given, str | Path) else "" for given in (source, target)]
+    with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
+        run = execute(
+            make_config({**options, "source": paths[0], "target": paths[1], "out": folder}), *domains, track=track
+        )
+    return run if out is not None else replace(run, folder=None)
+
+
+def resume(folder: str | Path, track: Track = silent) -> Run:
+    """Return the run of a folder, finished from its newest checkpoint; its numbers are an uninterrupted run's."""
+    config = replace(RunFolder(Path(folder)).read_config(), out=str(folder))
+    if not config.source or not config.target:
+        raise UserError(f"{folder} was trained on arrays in memory; only runs on files can be resumed.")
+    return execute(config, track=track, resuming=True)
+
+
+def execute(
+    config: Config,
+    source: Domain | None = None,
+    target: Domain | None = None,
+    *,
+    track: Track = silent,
+    resuming: bool = False,
+) -> Run:
+    """Return the run of a configuration; domains that are not given are read from its paths."""
+    options_of(config.method)  # an unknown method should fail before any work
+    cache = Path(config.cache) if config.cache else default_cache()
+    source = source or _read(config.source, "source", cache, track)
+    target = target or _read(config.target, "target", cache, track)
+    out = Path(config.out) if config.out else free_folder(source.name, target.name, config.method)
+    config = replace(config, backbone=_choose_backbone(config.backbone, source), out=str(out))
+    if not resuming:
+        RunFolder(out).create()
+    fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
+    data = _prepare(config, source, target, fabric, cache, track)
+    for note in data.notes:
+        warnings.warn(note, stacklevel=2)
+    RunFolder(out).write_config(config)
+    baseline = None
+    try:
+        if config.baseline and config.method != BASELINE:
+            plain = replace(config, method=BASELINE, baseline=False, out=str(out / BASELINE))
+            baseline = _run(plain, data, None, fabric, track)
+        run = _run(config, data, baseline, fabric, track)
+    except Interrupted as stop:
+        raise Interrupted(stop.number, out) from None
+    for folder in {out / BASELINE if baseline else out, out}:
+        write_report(folder, lambda row: thumbnail(data.pictures, row))
+    return run
+
+
+def thumbnail(domain: Domain, row: int) -> Image.Image | None:
+    """Return a picture of a row, when it has one."""
+    if not isinstance(domain.content, Tensor):
+        return open_rgb(domain.content[row])
+    pixels = domain.content[row]
+    if pixels.ndim != 3 or len(pixels) not in (1, 3):
+        return None
+    pixels = 255 * (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp_min(1e-6)
+    return Image.fromarray(pixels.round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy())
+
+
+def _prepare(config: Config, source: Domain, target: Domain, fabric: Fabric, cache: Path, track: Track) -> Prepared:
+    target, notes = align(source, target)
+    source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
+    if source.holds_images != target.holds_images:
+        raise UserError("one domain holds image files, the other arrays; give both as images or both as arrays.")
+    target = _same_shape(source, target)
+    small = [f"{domain.name} has {len(domain)}" for domain in (source, target) if len(domain) < config.batch_size]
+    if small:
+        notes += (
+            f"{' and '.join(small)} rows, fewer than a batch of {config.batch_size}: they repeat within a batch.",
+        )
+    notes = (*source.notes, *target.notes, *notes)
+    shape = None if source.holds_images else tuple(source.rows([0]).shape[1:])
+    torch.manual_seed(config.seed)
+    backbone = build_backbone(config.backbone, config.weights, shape)
+    frozen = config.frozen and source.holds_images
+    pictures = target
+    if frozen:
+        embedding = fabric.to_device(copy.deepcopy(backbone).eval())
+        assert backbone.preprocessing is not None
+        transform, key = backbone.preprocessing.evaluation(), f"{config.backbone} {backbone.digest()}"
+
+        def embed(x: Tensor) -> Tensor:
+            return torch.cat(embedding(x.to(fabric.device)), 1)
+
+        source, target = (
+            extract(domain, embed, transform, key, cache, _workers(config), track=track) for domain in (source, target)
+        )
+    return Prepared(source, target, pictures, backbone, frozen, shape, notes)
+
+
+def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, track: Track) -> Run:
+    """Train one method, from its newest checkpoint if it has one, and write all of the run folder but the report."""
+    folder = RunFolder(Path(config.out))
+    if folder.finished:
+        return Run(Model.load(folder.path), folder.read_summary(), folder.path)
+    folder.write_config(config)
+    started = time.monotonic()
+    torch.manual_seed(config.seed)
+    backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
+    network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
+    _fit(config, network, data, folder, fabric, track)
+    transform = backbone.preprocessing.evaluation() if data.source.holds_images and backbone.preprocessing else None
+    features_s, probabilities_s = activations(network, data.source, transform, track=track)
+    features_t, probabilities_t = activations(network, data.target, transform, track=track)
+    predicted = probabilities_t.argmax(1)
+    if data.frozen:
+        network.backbone = data.backbone
+    model = Model(network.cpu().eval(), data.source.classes, config, data.shape)
+    model.save(folder.model)
+    folder.write_predictions(data.target, probabilities_t)
+    rows_s, rows_t = (_some_rows(len(domain)) for domain in (data.source, data.target))
+    folder.write_features(
+        source=features_s[rows_s].numpy(),
+        target=features_t[rows_t].numpy(),
+        source_labels=data.source.labels[rows_s].numpy(),
+        target_predicted=predicted[rows_t].numpy(),
+        target_labels=data.target.labels[rows_t].numpy(),
+    )
+    evaluation = evaluate(predicted, data.target.labels, len(data.source.classes))
+    on_source = evaluate(probabilities_s.argmax(1), data.source.labels, len(data.source.classes))
+    summary = {
+        "jointadapt": jointadapt.__version__,
+        "task": f"{data.source.name} → {data.target.name}",
+        **{name: getattr(config, name) for name in ("method", "backbone", "frozen", "steps", "seed")},
+        "classes": list(data.source.classes),
+        "source": _describe(data.source, config.source),
+        "target": _describe(data.target, config.target),
+        "warnings": list(data.notes),
+        "checkpoint": "last",
+        "source_accuracy": on_source.accuracy if on_source else None,
+        "confidence": probabilities_t.max(1).values.mean().item(),
+        "evaluation": asdict(evaluation) if evaluation else None,
+        **_against(baseline, predicted, data.target, config.method),
+        "seconds": round(time.monotonic() - started, 1),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
+    }
+    folder.write_summary(summary)
+    return Run(model, summary, folder.path)
+
+
+def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fabric: Fabric, track: Track) -> None:
+    """Train the network in place; checkpoints and records go to the folder."""
+    method = build_method(config.method, network.widths, vars(config))
+    trainer = Trainer(
+        fabric,
+        network,
+        method,
+        steps=config.steps,
+        rate=config.learning_rate,
+        ceiling=config.trade_off,
+        weight_decay=config.weight_decay,
+    )
+    if folder.checkpoints():
+        trainer.load(folder.checkpoints()[-1])
+    folder.start_metrics(trainer.step)
+    preprocessing = network.backbone.preprocessing
+    transform = preprocessing.training() if preprocessing and data.source.holds_images else None
+    batches = Batches(data.source, data.target, config.batch_size, config.seed, transform)
+    every = max(1, config.steps // 10) if config.checkpoint_every == "auto" else config.checkpoint_every
+    with _stop_requests() as requested:
+        records = trainer.train(batches.iterate(trainer.step, config.steps, _workers(config)))
+        for record in track(records, config.steps, f"training {config.method}", trainer.step):
+            if record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps:
+                folder.add_metrics(_finite(record))
+            if requested or record.step % every == 0 or record.step == config.steps:
+                folder.save_checkpoint(record.step, trainer.save)
+            if requested:
+                raise Interrupted(requested[0])
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Give a list that receives the signals that ask the process to stop; the second one stops it at once."""
+    requested: list[int] = []
+
+    def note(number: int, frame: Any) -> None:  # noqa: ARG001
+        if requested:
+            raise KeyboardInterrupt
+        requested.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are not ours
+        yield requested
+        return
+    try:
+        yield requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _finite(record: Record) -> dict[str, float]:
+    numbers = record.numbers()
+    if not np.isfinite([numbers["risk"], numbers["transfer"]]).all():
+        raise UserError(
+            f"training diverged at step {record.step} (risk {numbers['risk']}, transfer {numbers['transfer']}); "
+            "try a smaller --learning-rate or --trade-off."
+        )
+    return numbers
+
+
+def _against(baseline: Run | None, predicted: Tensor, target: Domain, method: str) -> dict[str, Any]:
+    """Return what the summary says of the comparison with the source-only model."""
+    if baseline is None or baseline.folder is None:
+        return {"baseline": None, "agreement": None, "verdict": "Not compared: one model was trained."}
+    index = {name: position for position, name in enumerate(target.classes)}
+    plain = torch.tensor([index[name] for name in RunFolder(baseline.folder).read_predictions()])
+    return {
+        "baseline": {key: baseline.summary[key] for key in ("evaluation", "source_accuracy", "confidence")},
+        "agreement": 100 * (predicted == plain).double().mean().item(),
+        "verdict": verdict(predicted, plain, target.labels, method),
+    }
+
+
+def _describe(domain: Domain, path: str) -> dict[str, Any]:
+    return {"path": path, "rows": len(domain), "labelled": domain.labelled, "skipped": domain.skipped}
+
+
+def _some_rows(rows: int) -> Tensor:
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:PICTURED_ROWS].sort().values
+
+
+def _same_shape(source: Domain, target: Domain) -> Domain:
+    """Return the target with rows of the source's shape: images are resized, other arrays have to agree."""
+    if not isinstance(source.content, Tensor) or not isinstance(target.content, Tensor):
+        return target
+    wanted, got = source.content.shape[1:], target.content.shape[1:]
+    if wanted == got:
+        return target
+    if len(wanted) == len(got) == 3 and wanted[0] == got[0]:
+        resized = interpolate(target.content, tuple(wanted[1:]), mode="bilinear", antialias=True, align_corners=False)
+        return replace(target, content=resized)
+    raise UserError(f"source rows have shape {tuple(wanted)}, target rows {tuple(got)}; give both the same features.")
+
+
+def _read(path: str, role: str, cache: Path, track: Track) -> Domain:
+    if not path:
+        raise UserError(f"no {role} is given; name one with --{role}.")
+    return read_domain(path, cache, track)
+
+
+def _as_domain(given: Given, name: str) -> Domain | None:
+    match given:
+        case Domain():
+            return given
+        case str() | Path():
+            return None
+        case (x, y):
+            return from_arrays(x, y, name)
+        case _:
+            return from_arrays(given, None, name)
+
+
+def _choose_backbone(name: str, source: Domain) -> str:
+    if name != "auto":
+        return name
+    if isinstance(source.content, Tensor):
+        return "cnn" if source.content.ndim == 4 else "none"
+    return "resnet50"
+
+
+def _workers(config: Config) -> int:
+    return min(os.cpu_count() or 1, 8) if config.workers == "auto" else config.workers

@@ -1,0 +1,33 @@
+"""DANN: domain-adversarial neural network."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from jointadapt.methods.contract import Method
+from jointadapt.networks import Activations, reverse
+
+
+class DANN(Method):
+    """The loss of a discriminator D that tells source features from target features, which the network maximises:
+
+        −½ [mean log σ(D(f_s)) + mean log(1 − σ(D(f_t)))]
+
+    Args:
+        hidden: width of D's two hidden layers.
+
+    Source: Ganin et al., JMLR 2016, Eq. (9) and (13).
+    """
+
+    def __init__(self, widths: Sequence[int], *, hidden: int = 1024) -> None:
+        super().__init__()
+        layers = [nn.Linear(widths[-2], hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)]
+        self.discriminator = nn.Sequential(*layers)
+
+    def forward(self, source: Activations, target: Activations) -> Tensor:
+        """Return the discriminator's cross-entropy; log 2 when it cannot tell the domains."""
+        features = torch.cat([source.features, target.features])
+        score_s, score_t = self.discriminator(reverse(features)).split([len(source.features), len(target.features)])
+        return (softplus(-score_s).mean() + softplus(score_t).mean()) / 2

@@ -1,0 +1,38 @@
+"""JAN: joint adaptation network."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from jointadapt.kernels import FIVE_SCALES, SOFTMAX_BANDWIDTH, BandwidthRule, jan_kernels
+from jointadapt.methods.contract import ESTIMATORS, Method
+from jointadapt.networks import Activations
+
+
+class JAN(Method):
+    """JMMD² of all layers jointly: D̂_L(P, Q), Eq. (7).
+
+    Args:
+        estimator: "unbiased", "biased" (Eq. 7) or "linear" (Eq. 11).
+        bandwidth, scales: of the sum of Gaussians on every layer but the last.
+        output_bandwidth: γ of the one Gaussian on the softmax layer.
+
+    Source: Long et al., ICML 2017, Eq. (7), (9), (11).
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        estimator: str = "unbiased",
+        bandwidth: float | BandwidthRule = "mean",
+        scales: tuple[float, ...] = FIVE_SCALES,
+        output_bandwidth: float | BandwidthRule = SOFTMAX_BANDWIDTH,
+    ) -> None:
+        super().__init__()
+        self.jmmd = ESTIMATORS[estimator]
+        self.kernels = jan_kernels(len(widths), bandwidth, scales, output_bandwidth)
+
+    def forward(self, source: Activations, target: Activations) -> Tensor:
+        """Return JMMD² of the two batches."""
+        return self.jmmd(source.layers, target.layers, self.kernels)

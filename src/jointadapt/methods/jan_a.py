@@ -1,0 +1,49 @@
+"""JAN-A: adversarial joint adaptation network."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from jointadapt.kernels import FIVE_SCALES, SOFTMAX_BANDWIDTH, BandwidthRule, jan_kernels
+from jointadapt.methods.contract import ESTIMATORS, Method
+from jointadapt.networks import Activations, reverse
+
+
+class JANA(Method):
+    """JMMD² of θ(layers), where θ, one fully connected layer on each, maximises it and the network minimises it: Eq. (10).
+
+    θ starts as the identity, so training starts as JAN. Options as JAN's.
+
+    Source: Long et al., ICML 2017, Sec. 4.2, Eq. (10).
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        estimator: str = "unbiased",
+        bandwidth: float | BandwidthRule = "mean",
+        scales: tuple[float, ...] = FIVE_SCALES,
+        output_bandwidth: float | BandwidthRule = SOFTMAX_BANDWIDTH,
+    ) -> None:
+        super().__init__()
+        self.jmmd = ESTIMATORS[estimator]
+        self.kernels = jan_kernels(len(widths), bandwidth, scales, output_bandwidth)
+        self.theta = nn.ModuleList(_identity(width) for width in widths)
+
+    def forward(self, source: Activations, target: Activations) -> Tensor:
+        """Return JMMD² as θ sees it. Two reversals: θ lies between them and ascends, the network behind both descends."""
+        source_layers, target_layers = (
+            [theta(reverse(layer)) for theta, layer in zip(self.theta, sample.layers, strict=True)]
+            for sample in (source, target)
+        )
+        return reverse(self.jmmd(source_layers, target_layers, self.kernels))
+
+
+def _identity(width: int) -> nn.Linear:
+    layer = nn.Linear(width, width)
+    with torch.no_grad():
+        nn.init.eye_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,80 @@
+"""A trained classifier: in memory, and as one file that needs nothing else."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from jointadapt.backbones import build_backbone
+from jointadapt.config import Config, make_config
+from jointadapt.data import Domain
+from jointadapt.data.files import write_atomically
+from jointadapt.errors import UserError
+from jointadapt.evaluation import activations
+from jointadapt.networks import Network
+from jointadapt.progress import Track, silent
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with what it takes to use it: its classes, its configuration, the shape of a row of arrays."""
+
+    network: Network
+    classes: tuple[str, ...]
+    config: Config
+    shape: tuple[int, ...] | None = None
+
+    def activations(self, domain: Domain, track: Track = silent) -> tuple[Tensor, Tensor]:
+        """Return features (n, d) and probabilities (n, classes) of a domain of images, or of arrays as trained on."""
+        got = None if domain.holds_images else tuple(domain.rows([0]).shape[1:])
+        if got != self.shape:
+            kinds = [f"arrays with rows of shape {shape}" if shape else "image files" for shape in (self.shape, got)]
+            raise UserError(f"this model reads {kinds[0]}, and {domain.name!r} holds {kinds[1]}.")
+        preprocessing = self.network.backbone.preprocessing
+        transform = preprocessing.evaluation() if preprocessing else None
+        batch_size = 32 if domain.holds_images else 1024
+        return activations(self.network, domain, transform, batch_size, track)
+
+    def predict_proba(self, domain: Domain, track: Track = silent) -> Tensor:
+        """Return class probabilities (n, classes)."""
+        return self.activations(domain, track)[1]
+
+    def predict(self, domain: Domain, track: Track = silent) -> list[str]:
+        """Return the name of the most probable class of each row."""
+        return [self.classes[index] for index in self.predict_proba(domain, track).argmax(1).tolist()]
+
+    def save(self, path: Path) -> None:
+        """Write weights, classes and configuration as one safetensors file."""
+        metadata = {
+            "classes": json.dumps(self.classes),
+            "config": json.dumps(dataclasses.asdict(self.config)),  # pyright: ignore[reportArgumentType]
+            "shape": json.dumps(self.shape),
+        }
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        write_atomically(path, lambda file: file.write(save(tensors, metadata)))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Model":
+        """Return the model of a run folder, or of its `model.safetensors`."""
+        path = Path(path)
+        file = path / "model.safetensors" if path.is_dir() else path
+        if not file.is_file():
+            raise UserError(f"{path} holds no trained model (model.safetensors); give the folder of a finished run.")
+        try:
+            with safe_open(file, framework="pt") as opened:
+                metadata = opened.metadata() or {}
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            classes = tuple(json.loads(metadata["classes"]))
+            shape = tuple(json.loads(metadata["shape"]) or ()) or None
+            config = make_config(json.loads(metadata["config"]))
+            network = Network(
+                build_backbone(config.backbone, "none", shape), len(classes), config.bottleneck_width, config.dropout
+            )
+            network.load_state_dict(tensors)
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise UserError(f"{file} is no model of jointadapt ({' '.join(str(error).split())[:160]}).") from error
+        return cls(network.eval(), classes, config, shape)

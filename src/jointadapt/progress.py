@@ -1,0 +1,36 @@
+"""Progress of long loops: a function that wraps an iterable. Silent in the library; the command line shows bars."""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+T = TypeVar("T")
+
+
+class Track(Protocol):
+    """Wrap an iterable; `start` items of `total` were done before."""
+
+    def __call__(self, items: Iterable[T], total: int, description: str, start: int = 0) -> Iterator[T]: ...
+
+
+def silent(items: Iterable[T], total: int, description: str, start: int = 0) -> Iterator[T]:  # noqa: ARG001
+    """Yield the items and show nothing."""
+    yield from items
+
+
+def bars(items: Iterable[T], total: int, description: str, start: int = 0) -> Iterator[T]:
+    """Yield the items under a bar on standard error, with rate and time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(description, total=total, completed=start)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="progress.data.speed")

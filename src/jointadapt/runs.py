@@ -1,0 +1,125 @@
+"""The run folder: which files it holds, and how each is written whole and read again."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from jointadapt.config import Config, make_config, read_config, to_toml
+from jointadapt.data import UNLABELLED, Domain
+from jointadapt.data.files import write_atomically
+from jointadapt.errors import UserError
+
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`config.toml`, `metrics.jsonl`, `checkpoints/`, `model.safetensors`, `predictions.csv`, `features.npz`, `summary.json`
+    and `report.html`; with a baseline, a run folder `source-only/` within it.
+    """
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The trained model's file."""
+        return self.path / "model.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything but the report has been written."""
+        return (self.path / "summary.json").is_file()
+
+    def create(self) -> None:
+        """Make the folder; one that holds something already is left alone."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if any(self.path.iterdir()):
+                raise UserError(
+                    f"{self.path} is not empty; choose another --out, or go on with: jointadapt train --resume {self.path}"
+                )
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written to ({error.strerror}); choose another --out.") from error
+
+    def write_config(self, config: Config) -> None:
+        """Write the resolved configuration."""
+        self._write("config.toml", to_toml(config).encode())
+
+    def read_config(self) -> Config:
+        """Return the configuration."""
+        if not (self.path / "config.toml").is_file():
+            raise UserError(f"{self.path} holds no run (config.toml).")
+        return make_config(read_config(self.path / "config.toml"))
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints, oldest first."""
+        return sorted((self.path / "checkpoints").glob("step-*.pt"))
+
+    def save_checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
+        """Let `save` write the checkpoint of a step, then forget all but the newest ones."""
+        save(self.path / "checkpoints" / f"step-{step:08d}.pt")
+        for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
+            old.unlink()
+
+    def start_metrics(self, step: int) -> None:
+        """Forget records after a step: those that an interrupted run wrote after its last checkpoint."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text("utf-8").splitlines(keepends=True) if file.is_file() else []
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        self._write("metrics.jsonl", "".join(kept).encode())
+
+    def add_metrics(self, record: dict[str, float]) -> None:
+        """Append a record."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the summary, last of all: it says that the run is finished."""
+        self._write("summary.json", json.dumps(summary, indent=2, ensure_ascii=False).encode(errors="replace"))
+
+    def read_summary(self) -> dict[str, Any]:
+        """Return the summary of a finished run."""
+        return json.loads((self.path / "summary.json").read_text("utf-8"))
+
+    def write_predictions(self, domain: Domain, probabilities: Tensor) -> None:
+        """Write what the model makes of each row."""
+        text = io.StringIO(newline="")
+        write_predictions(text, domain, probabilities, domain.classes)
+        self._write("predictions.csv", text.getvalue().encode(errors="surrogateescape"))
+
+    def read_predictions(self) -> list[str]:
+        """Return the predicted class of each row."""
+        with (self.path / "predictions.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return [row["class"] for row in csv.DictReader(file)]
+
+    def write_features(self, **arrays: np.ndarray) -> None:
+        """Write the features of some rows of both domains, for the report's pictures."""
+        write_atomically(self.path / "features.npz", lambda file: np.savez_compressed(file, **arrays))
+
+    def _write(self, name: str, content: bytes) -> None:
+        write_atomically(self.path / name, lambda file: file.write(content))
+
+
+def write_predictions(file: Any, domain: Domain, probabilities: Tensor, classes: Sequence[str]) -> None:
+    """Write a CSV of item, class and probability, and of the label where the domain has labels."""
+    confidence, predicted = probabilities.max(1)
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["item", "class", "probability"] + ["label"] * domain.labelled)
+    rows = zip(domain.items, predicted.tolist(), confidence.tolist(), domain.labels.tolist(), strict=True)
+    for item, index, probability, label in rows:
+        known = [domain.classes[label] if label != UNLABELLED else ""] * domain.labelled
+        writer.writerow([item, classes[index], f"{probability:.6f}", *known])
+
+
+def free_folder(source: str, target: str, method: str) -> Path:
+    """Return a folder below runs/ that does not exist, named after what is run."""
+    name = "-".join("".join(c if c.isalnum() or c in "_." else "_" for c in part) for part in (source, target, method))
+    candidates = (Path("runs") / (f"{name}-{number}" if number > 1 else name) for number in range(1, 10**6))
+    return next(path for path in candidates if not path.exists())
