@@ -19,6 +19,7 @@ from PIL import Image
 from jointadapt import figures
 
 Thumbnail = Callable[[int], Image.Image | None]
+Number = int | float  # JSON writes 100 as well as 100.0
 
 SOURCE_ONLY = "source-only"
 MOST_PICTURES = 12
@@ -179,7 +180,7 @@ def subtitle(run: Run) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: Number) -> str:
     """Return a time in the units a person would use.
 
     >>> duration(12.34), duration(754), duration(7300)
@@ -191,10 +192,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def comparison(run: Run) -> list[tuple[str, float | None, float | None, bool]]:
+def comparison(run: Run) -> list[tuple[str, Number | None, Number | None, bool]]:
     """Return the rows of the first table, in percent: name, source-only, method, whether target labels were used."""
 
-    def numbers(of: Run | None) -> tuple[float | None, ...]:
+    def numbers(of: Run | None) -> tuple[Number | None, ...]:
         summary, evaluation = (of.summary, of.evaluation) if of else ({}, {})
         confidence = summary.get("confidence")
         return (
@@ -337,12 +338,12 @@ def _card(row: dict[str, Any], thumbnail: Thumbnail | None) -> dict[str, Any]:
 # Numbers and names as text
 
 
-def percent(value: float | None) -> str:
+def percent(value: Number | None) -> str:
     """Return a percentage with one decimal, a dash where it is not known."""
     return f"{value:.1f} %" if value is not None and math.isfinite(value) else "–"
 
 
-def points(old: float | None, new: float | None) -> str:
+def points(old: Number | None, new: Number | None) -> str:
     """Return the change between two percentages in points, with its sign; nothing where one is not known.
 
     >>> points(70.0, 83.14), points(70.0, 69.0), points(None, 83.1)
