@@ -42,7 +42,7 @@ class Page(HTMLParser):
         self._in_style = tag == "style"
 
     def handle_data(self, data: str) -> None:
-        self.text += "" if self._in_style else data
+        self.text += "" if self._in_style else data.replace("\N{NO-BREAK SPACE}", " ")
 
     def all(self, tag: str, css_class: str = "") -> list[dict[str, str | None]]:
         """Return the attributes of the elements of one kind."""

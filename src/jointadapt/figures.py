@@ -27,6 +27,7 @@ CLASS_COLOURS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadb",
 )  # fmt: skip
 MOST_CURVE_POINTS = 300
+FEWEST_SMOOTHED = 40
 MOST_NUMBERED_CLASSES = 40
 FEWEST_MAP_POINTS = 4
 MOST_TABLE_CLASSES = 20
@@ -61,7 +62,7 @@ def _line(
 ) -> None:
     x, y = np.asarray(steps, float), np.asarray(values, float)
     y = np.where(np.isfinite(y), y, np.nan)
-    window = max(1, len(y) // 20) if smooth else 1
+    window = len(y) // 20 if smooth and len(y) >= FEWEST_SMOOTHED else 1
     few = slice(None, None, -(-len(y) // MOST_CURVE_POINTS))
     if window > 1:
         axes.plot(x[few], y[few], color=colour, alpha=0.25, linewidth=0.8)

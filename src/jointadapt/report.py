@@ -174,7 +174,7 @@ def subtitle(run: Run) -> str:
     parts = [
         f"{method_title(run)} on {backbone}" if backbone else method_title(run),
         _counted(s.get("steps"), "step"),
-        f"seed {s['seed']}" if s.get("seed") is not None else "",
+        f"seed\N{NO-BREAK SPACE}{s['seed']}" if s.get("seed") is not None else "",
         duration(s["seconds"]) if s.get("seconds") is not None else "",
     ]
     return " · ".join(part for part in parts if part)
@@ -237,25 +237,30 @@ def _domain(domain: dict[str, Any] | None, *, labelled: str, unlabelled: str) ->
 
 
 def learning_curves(run: Run) -> list[dict[str, Any]]:
-    """Return the panels risk, transfer and λ, each where the run recorded it (and, but for the risk, ever used it)."""
+    """Return the panels: the risk and, where the run ever used them, transfer and λ."""
     panels = []
     for key, title in (("risk", "Risk on the source"), ("transfer", "Transfer"), ("trade_off", "Trade-off λ")):
         own, other = _series(run, key), _series(run.baseline, key)
         if own is None:
             continue
-        values = [v for v in own[1] if math.isfinite(v)]
-        alt = f"{title} over {len(own[0])} records: first {values[0]:.3g}, last {values[-1]:.3g}."
-        svg = figures.curve(own, other, smooth=key != "trade_off", name=f"curve {key}", alt=alt)
-        smooth = key != "trade_off" and len(values) >= 40
-        panels.append({"title": title, "svg": svg, "grey": other is not None, "smooth": smooth})
+        values, smooth = [v for v in own[1] if math.isfinite(v)], key != "trade_off"
+        alt = f"{title}, {_counted(len(own[0]), 'record')}: first {values[0]:.3g}, last {values[-1]:.3g}."
+        svg = figures.curve(own, other, smooth=smooth, name=f"curve {key}", alt=alt)
+        pale = smooth and len(own[0]) >= figures.FEWEST_SMOOTHED
+        panels.append({"title": title, "svg": svg, "grey": other is not None, "pale": pale})
     return panels
 
 
 def _series(run: Run | None, key: str) -> tuple[list[float], list[float]] | None:
-    metrics = run.metrics if run else []
-    values = [float(v) if (v := record.get(key)) is not None else math.nan for record in metrics]
-    used = any(math.isfinite(v) and (v != 0 or key == "risk") for v in values)
-    return ([float(record["step"]) for record in metrics], values) if used else None
+    """Return steps and values of one term; None where it was not recorded, or belongs to a transfer that was never used."""
+
+    def values(key: str) -> list[float]:
+        return [math.nan if record.get(key) is None else float(record[key]) for record in run.metrics] if run else []
+
+    used = key == "risk" or any(math.isfinite(v) and v != 0 for v in values("transfer"))
+    if run is None or not used or not any(map(math.isfinite, values(key))):
+        return None
+    return [float(record["step"]) for record in run.metrics], values(key)
 
 
 def confusion_parts(run: Run, classes: list[str]) -> dict[str, Any]:
@@ -340,7 +345,7 @@ def _card(row: dict[str, Any], thumbnail: Thumbnail | None) -> dict[str, Any]:
 
 def percent(value: Number | None) -> str:
     """Return a percentage with one decimal, a dash where it is not known."""
-    return f"{value:.1f} %" if value is not None and math.isfinite(value) else "–"
+    return f"{value:.1f}\N{NO-BREAK SPACE}%" if value is not None and math.isfinite(value) else "–"
 
 
 def points(old: Number | None, new: Number | None) -> str:
