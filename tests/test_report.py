@@ -332,3 +332,8 @@ def test_equal_features_have_no_map() -> None:
 def test_smoothing_keeps_a_constant_and_its_length() -> None:
     for n in (1, 2, 7, 100):
         assert figures.running_mean(np.ones(n), 5).tolist() == [1.0] * n
+
+
+def test_small_numbers_keep_their_digits_on_the_axis() -> None:
+    svg = figures.curve(([0, 1, 2], [0.001, 0.002, 0.003]), None, smooth=False, name="small", alt="small")
+    assert ">0.0015<" in svg

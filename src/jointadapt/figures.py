@@ -170,7 +170,7 @@ def _inline(figure: Figure, alt: str) -> Markup:
     assert view_box is not None
     body = re.sub(r"(?s)<metadata>.*?</metadata>|<style.*?</style>", "", svg[svg.index(">") + 1 :])
     body = re.sub(r'(<(?:g|image)\b[^>]*?) id="[^"]*"', r"\1", body)
-    body = re.sub(r"(\d\.\d\d)\d+", r"\1", body)
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag.group()), body)  # not the tick labels
     return Markup('<svg role="img" aria-label="{}" {}>').format(alt, Markup(view_box.group())) + Markup(body)
 
 

@@ -205,7 +205,7 @@ def comparison(run: Run) -> list[tuple[str, Number | None, Number | None, bool]]
             None if confidence is None else 100 * confidence,
         )
 
-    names = ("Target accuracy", "Target accuracy, mean of classes", "Source accuracy", "Mean confidence on the target")
+    names = ("Target accuracy", "Mean per-class accuracy", "Source accuracy", "Mean confidence on the target")
     rows = zip(names, numbers(run.baseline), numbers(run), (True, True, False, False), strict=True)
     return [row for row in rows if (row[1], row[2]) != (None, None)]
 
@@ -252,7 +252,7 @@ def learning_curves(run: Run) -> list[dict[str, Any]]:
 
 
 def _series(run: Run | None, key: str) -> tuple[list[float], list[float]] | None:
-    """Return steps and values of one term; None where it was not recorded, or belongs to a transfer that was never used."""
+    """Return steps and values of one term; None where it was not recorded, or transfer was never used."""
 
     def values(key: str) -> list[float]:
         return [math.nan if record.get(key) is None else float(record[key]) for record in run.metrics] if run else []
