@@ -272,7 +272,7 @@ def test_sixty_five_classes_stay_readable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["config.toml", "metrics.jsonl", "predictions.csv", "features.npz", "source-only"])
 def test_a_missing_part_is_left_out(tmp_path: Path, missing: str) -> None:
-    run = write_run(tmp_path, rows=6)
+    run = write_run(tmp_path, rows=6, baseline=missing == "source-only")
     part = run / missing
     part.rename(run / "elsewhere")
     assert "amazon → webcam" in read_page(run).text
@@ -335,5 +335,5 @@ def test_smoothing_keeps_a_constant_and_its_length() -> None:
 
 
 def test_small_numbers_keep_their_digits_on_the_axis() -> None:
-    svg = figures.curve(([0, 1, 2], [0.001, 0.002, 0.003]), None, smooth=False, name="small", alt="small")
+    svg = figures.curve(([0.0, 1.0, 2.0], [0.001, 0.002, 0.003]), None, smooth=False, name="small", alt="small")
     assert ">0.0015<" in svg

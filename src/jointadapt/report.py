@@ -297,7 +297,7 @@ def _feature_map(when: str, name: str, run: Run | None) -> dict[str, Any] | None
     plane = figures.embed(f["source"], f["target"])
     if plane is None:
         return None
-    labels = f.get("target_labels", f["target_predicted"])
+    labels = f.get("target_labels", f["target_predicted"]).astype(int)
     size = f"{len(f['source'])} source and {len(f['target'])} target rows"
     return {
         "when": when,
@@ -306,7 +306,11 @@ def _feature_map(when: str, name: str, run: Run | None) -> dict[str, Any] | None
             *plane, name=f"{when} domain", alt=f"t-SNE of the features of {name}, {size}, coloured by domain."
         ),
         "class": figures.map_by_class(
-            *plane, f["source_labels"], labels, name=f"{when} class", alt=f"The same map of {name}, coloured by class."
+            *plane,
+            f["source_labels"].astype(int),
+            labels,
+            name=f"{when} class",
+            alt=f"The same map of {name}, coloured by class.",
         ),
     }
 
