@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import timm
-import timm.data
 import torch
 import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from jointadapt.data import Preprocessing
@@ -20,10 +20,10 @@ AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
 class Backbone(nn.Module):
-    """Images or arrays → the hidden layers that are to be adapted, each a matrix (n, widths[i]); the last feeds the head.
+    """Images or arrays → the hidden layers that are to be adapted, matrices (n, widths[i]); the last feeds the head.
 
-    `pretrained` says that the weights come from elsewhere: the backbone then learns at a tenth of the head's rate, and its
-    BatchNorm layers keep the statistics they came with.
+    `pretrained` says that the weights come from elsewhere: the backbone then learns at a tenth of the head's rate, and
+    its BatchNorm layers keep the statistics they came with.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class FullyConnected(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return fc6 and fc7."""
-        fc6 = self.fc6(self.convolutions(x).flatten(1))
-        return fc6, self.fc7(fc6)
+        fc6 = self.fc6(self.convolutions(x).flatten(1)).relu()
+        return fc6, self.fc7(fc6).relu()
 
 
 class Recorded(nn.Module):
@@ -129,27 +129,26 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
 
 def _from_torchvision(name: str, weights: str) -> Backbone:
     enum = torchvision.models.get_model_weights(name)
-    # The first set (IMAGENET1K_V1) is the one the field's tables were made with; later recipes trade transfer for accuracy.
+    # The first set (IMAGENET1K_V1) is the one that the field's tables were made with.
     chosen = next(iter(enum))
     extra = {"aux_logits": True, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
     model = torchvision.models.get_model(name, weights=None, **extra)
     if extra:
-        model.transform_input = True  # as torchvision itself does with these two networks' published weights
+        vars(model)["transform_input"] = True  # as torchvision does with these two networks' published weights
     _load(model, name, weights, lambda: chosen.get_state_dict(progress=False))
     return Backbone(*_trunk(model, name), _torchvision_preprocessing(chosen), pretrained=weights != "none")
 
 
 def _trunk(model: nn.Module, name: str) -> tuple[nn.Module, tuple[int, ...]]:
     """Return the network without its classifier, and the widths of its layers."""
-    if name == "alexnet" or name.startswith("vgg"):
-        linear = [i for i, module in enumerate(model.classifier) if isinstance(module, nn.Linear)]
-        fc6, fc7 = (nn.Sequential(model.classifier[i], nn.ReLU()) for i in linear[:2])
-        convolutions = nn.Sequential(model.features, model.avgpool)
-        return FullyConnected(convolutions, fc6, fc7), (fc6[0].out_features, fc7[0].out_features)
-    if hasattr(model, "aux_logits"):
-        model.aux_logits = False  # the auxiliary classifiers stay, and are not run
-    if name.startswith("squeezenet"):
-        model.classifier = nn.AdaptiveAvgPool2d(1)  # its classifier is a convolution
+    if isinstance(model, torchvision.models.AlexNet | torchvision.models.VGG):
+        fc6, fc7, _ = (module for module in model.classifier if isinstance(module, nn.Linear))
+        trunk = FullyConnected(nn.Sequential(model.features, model.avgpool), fc6, fc7)
+        return trunk, (fc6.out_features, fc7.out_features)
+    if isinstance(model, torchvision.models.GoogLeNet | torchvision.models.Inception3):
+        model.aux_logits = False  # the auxiliary classifiers are not run
+    if isinstance(model, torchvision.models.SqueezeNet):
+        model.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1))  # its classifier is a convolution
         return model, (512,)
     for attribute in ("fc", "classifier", "heads", "head"):
         head = getattr(model, attribute, None)
@@ -178,12 +177,14 @@ def _from_timm(name: str, weights: str) -> Backbone:
         raise unknown_name("backbone", name, timm.list_models())
     model = timm.create_model(name, pretrained=False, num_classes=0)
     _load(model, name, weights, lambda: timm.create_model(name, pretrained=True, num_classes=0).state_dict())
-    data = timm.data.resolve_model_data_config(model)
+    data = resolve_model_data_config(model)
     crop = data["input_size"][-1]
     preprocessing = Preprocessing(
         round(crop / data["crop_pct"]), crop, tuple(data["mean"]), tuple(data["std"]), data["interpolation"]
     )
-    return Backbone(model, (model.num_features,), preprocessing, pretrained=weights != "none")
+    with torch.inference_mode():  # `num_features` is not what some networks' heads give out
+        width = model.eval()(torch.zeros(1, *data["input_size"])).shape[-1]
+    return Backbone(model, (width,), preprocessing, pretrained=weights != "none")
 
 
 def _load(model: nn.Module, name: str, weights: str, download) -> None:
@@ -195,8 +196,8 @@ def _load(model: nn.Module, name: str, weights: str, download) -> None:
         except Exception as error:
             # Each hub client has errors of its own; whichever it is, the mend is the same.
             raise UserError(
-                f"the weights of {name} could not be downloaded ({' '.join(str(error).split())[:200]}); give a file with "
-                "--weights FILE."
+                f"the weights of {name} could not be downloaded ({' '.join(str(error).split())[:200]}); "
+                "give a file with --weights FILE."
             ) from error
     else:
         state = _read_weights(Path(weights))

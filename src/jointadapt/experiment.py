@@ -164,11 +164,10 @@ def _prepare(config: Config, source: Domain, target: Domain, fabric: Fabric, cac
             f"{' and '.join(small)} rows, fewer than a batch of {config.batch_size}: they repeat within a batch.",
         )
     notes = (*source.notes, *target.notes, *notes)
-    shape = None if source.holds_images else tuple(source.rows([0]).shape[1:])
     torch.manual_seed(config.seed)
-    backbone = build_backbone(config.backbone, config.weights, shape)
+    backbone = build_backbone(config.backbone, config.weights, source.shape)
     frozen = config.frozen and source.holds_images
-    pictures = target
+    pictures, shape = target, source.shape
     if frozen:
         embedding = fabric.to_device(copy.deepcopy(backbone).eval())
         assert backbone.preprocessing is not None
@@ -345,8 +344,10 @@ def _as_domain(given: Given, name: str) -> Domain | None:
             return given
         case str() | Path():
             return None
-        case (x, y):
-            return from_arrays(x, y, name)
+        case tuple():
+            if len(given) != 2:
+                raise UserError(f"{name} is a tuple of {len(given)}; give arrays as (x, y).")
+            return from_arrays(given[0], given[1], name)
         case _:
             return from_arrays(given, None, name)
 

@@ -30,9 +30,8 @@ class Model:
 
     def activations(self, domain: Domain, track: Track = silent) -> tuple[Tensor, Tensor]:
         """Return features (n, d) and probabilities (n, classes) of a domain of images, or of arrays as trained on."""
-        got = None if domain.holds_images else tuple(domain.rows([0]).shape[1:])
-        if got != self.shape:
-            kinds = [f"arrays with rows of shape {shape}" if shape else "image files" for shape in (self.shape, got)]
+        if domain.shape != self.shape:
+            kinds = [f"arrays with rows of shape {s}" if s else "image files" for s in (self.shape, domain.shape)]
             raise UserError(f"this model reads {kinds[0]}, and {domain.name!r} holds {kinds[1]}.")
         preprocessing = self.network.backbone.preprocessing
         transform = preprocessing.evaluation() if preprocessing else None

@@ -101,17 +101,20 @@ class RunFolder:
 
     def write_features(self, **arrays: np.ndarray) -> None:
         """Write the features of some rows of both domains, for the report's pictures."""
-        write_atomically(self.path / "features.npz", lambda file: np.savez_compressed(file, **arrays))
+        write_atomically(self.path / "features.npz", lambda file: np.savez_compressed(file, **arrays))  # pyright: ignore[reportArgumentType]
 
     def _write(self, name: str, content: bytes) -> None:
         write_atomically(self.path / name, lambda file: file.write(content))
 
 
-def write_predictions(file: Any, domain: Domain, probabilities: Tensor, classes: Sequence[str]) -> None:
+def write_predictions(
+    file: Any, domain: Domain, probabilities: Tensor, classes: Sequence[str], header: bool = True
+) -> None:
     """Write a CSV of item, class and probability, and of the label where the domain has labels."""
     confidence, predicted = probabilities.max(1)
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["item", "class", "probability"] + ["label"] * domain.labelled)
+    if header:
+        writer.writerow(["item", "class", "probability"] + ["label"] * domain.labelled)
     rows = zip(domain.items, predicted.tolist(), confidence.tolist(), domain.labels.tolist(), strict=True)
     for item, index, probability, label in rows:
         known = [domain.classes[label] if label != UNLABELLED else ""] * domain.labelled

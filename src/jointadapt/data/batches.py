@@ -17,7 +17,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 class Batches(Dataset):
     """The batch of each step. Each domain is shuffled and cycled on its own; both give `batch_size` rows a step.
 
-    Shuffles and random transforms depend on (seed, step) only: neither on the number of workers nor on where a run began.
+    Shuffles and random transforms depend on (seed, step) only, not on the number of workers or on where a run began.
     """
 
     source: Domain

@@ -49,6 +49,11 @@ class Domain:
         """Whether any row has a label."""
         return bool((self.labels != UNLABELLED).any())
 
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of a row of arrays; None for images."""
+        return tuple(self.content.shape[1:]) if isinstance(self.content, Tensor) else None
+
     def rows(self, indices: Sequence[int], transform: Transform | None = None) -> Tensor:
         """Return the chosen rows as one tensor (len(indices), ...); images are decoded and transformed."""
         if isinstance(self.content, Tensor):
@@ -56,6 +61,21 @@ class Domain:
         if transform is None:
             raise ValueError("images need a transform that gives them one size.")
         return torch.stack([transform(read_image(self.content[index])) for index in indices])
+
+    def unlabelled(self) -> "Domain":
+        """Return the domain without its labels."""
+        return replace(self, labels=torch.full_like(self.labels, UNLABELLED))
+
+    def in_classes(self, classes: tuple[str, ...]) -> tuple["Domain", list[str]]:
+        """Return the domain with labels as indices into these classes, and the names of its classes not among them.
+
+        Rows of such a class become unlabelled.
+        """
+        index = {name: position for position, name in enumerate(classes)}
+        translation = [index.get(name, UNLABELLED) for name in self.classes]
+        labels = [translation[label] if label != UNLABELLED else UNLABELLED for label in self.labels.tolist()]
+        used = {self.classes[label] for label in self.labels.unique().tolist() if label != UNLABELLED}
+        return replace(self, labels=torch.tensor(labels), classes=classes), sorted(used - set(classes))
 
     def select(self, indices: Sequence[int]) -> "Domain":
         """Return the domain of the chosen rows only."""
@@ -82,33 +102,30 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
         )
     if not target.labelled:
         return replace(target, classes=source.classes), ()
-    notes = []
-    present = {target.classes[label] for label in target.labels.unique().tolist() if label != UNLABELLED}
-    surplus = sorted(present - set(source.classes))
-    missing = sorted(set(source.classes) - present)
-    if not present & set(source.classes):
+    aligned, surplus = target.in_classes(source.classes)
+    if not aligned.labelled:
         raise UserError(
-            f"source and target have no class in common (source: {', '.join(source.classes[:5])}…; target: "
-            f"{', '.join(surplus[:5])}…); give domains with the same class names, or a target without class folders."
+            f"source and target have no class in common (source: {_some(source.classes)}; target: {_some(surplus)}); "
+            "give domains with the same class names, or a target without class folders."
         )
+    present = {source.classes[label] for label in aligned.labels.unique().tolist() if label != UNLABELLED}
+    missing = sorted(set(source.classes) - present)
+    notes = []
     if missing:
         notes.append(
-            f"{_count(missing, 'class')} of the source not in the target ({_some(missing)}): matching the distributions "
-            "may push target rows into such classes; check their predictions."
+            f"{_count(missing)} of the source not in the target ({_some(missing)}): matching the distributions may "
+            "push target rows into such classes; check their predictions."
         )
     if surplus:
         notes.append(
-            f"{_count(surplus, 'class')} of the target not in the source ({_some(surplus)}): their rows get the nearest "
-            "known class and are not counted in any accuracy."
+            f"{_count(surplus)} of the target not in the source ({_some(surplus)}): their rows get the nearest known "
+            "class and are not counted in any accuracy."
         )
-    index = {name: position for position, name in enumerate(source.classes)}
-    translation = [index.get(name, UNLABELLED) for name in target.classes]
-    labels = torch.tensor([translation[i] if i != UNLABELLED else i for i in target.labels.tolist()], dtype=torch.long)
-    return replace(target, labels=labels, classes=source.classes), tuple(notes)
+    return aligned, tuple(notes)
 
 
-def _count(names: Sequence[str], noun: str) -> str:
-    return f"{len(names)} {noun}{'es are' if len(names) > 1 else ' is'}"
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names)} {'classes are' if len(names) > 1 else 'class is'}"
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

@@ -72,11 +72,9 @@ def find_defects(paths: Sequence[Path], cache: Path, track: Track = silent, name
     memory = cache / f"checked-{fingerprint(paths)}.json"
     if memory.exists():
         return {paths[int(index)]: reason for index, reason in json.loads(memory.read_text("utf-8")).items()}
-    found = {}
     with ThreadPoolExecutor() as pool:
-        for index, reason in enumerate(track(pool.map(defect, paths), len(paths), f"checking {name}")):
-            if reason is not None:
-                found[index] = reason
+        reasons = list(track(pool.map(defect, paths), len(paths), f"checking {name}"))
+    found = {index: reason for index, reason in enumerate(reasons) if reason is not None}
     write_atomically(memory, lambda file: file.write(json.dumps(found).encode()))
     return {paths[index]: reason for index, reason in found.items()}
 

@@ -58,6 +58,17 @@ def read_domain(path: str | Path, cache: Path | None = None, track: Track = sile
             raise UserError(f"{path} is of no known kind; give {KINDS}.")
 
 
+def read_paths(paths: Sequence[str | Path], cache: Path | None = None, track: Track = silent) -> list[Domain]:
+    """Return what the paths hold: single images as one domain, every other path as `read_domain` does."""
+    images = [Path(path) for path in paths if is_image(Path(path)) and Path(path).is_file()]
+    domains = [read_domain(path, cache, track) for path in paths if Path(path) not in images]
+    if images:
+        labels = torch.full((len(images),), UNLABELLED)
+        pictures = Domain("images", tuple(images), labels, (), tuple(map(str, images)))
+        domains.insert(0, _readable(pictures, cache or default_cache(), track))
+    return domains
+
+
 def from_arrays(
     x: np.ndarray | Tensor,
     y: Sequence | np.ndarray | Tensor | None = None,
@@ -76,12 +87,11 @@ def from_arrays(
     if x.dtype.kind not in "fiub":
         raise UserError(f"{name}: numbers are needed; got an array of type {x.dtype}.")
     rows = torch.from_numpy(x.astype(np.float32) / (255 if x.dtype == np.uint8 and x.ndim > 2 else 1))
-    bad = (~torch.isfinite(rows)).flatten(1).any(1)
-    if bad.any():
-        first = bad.nonzero().flatten()[:5].tolist()
+    bad = (~torch.isfinite(rows)).flatten(1).any(1).nonzero().flatten().tolist()
+    if bad:
         raise UserError(
-            f"{name}: {int(bad.sum())} of {len(rows)} rows hold NaN or infinite values (rows {', '.join(map(str, first))}"
-            f"{'…' if bad.sum() > 5 else ''}, counted from 0); remove or impute them first."
+            f"{name}: {len(bad)} of {len(rows)} rows hold NaN or infinite values (counted from 0: rows "
+            f"{', '.join(map(str, bad[:5]))}{'…' if len(bad) > 5 else ''}); remove or impute them first."
         )
     if rows.ndim == 3:
         rows = rows[..., None]

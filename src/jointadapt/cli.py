@@ -1,0 +1,223 @@
+"""The command line: verbs, thin. The only room that prints and exits."""
+
+import contextlib
+import dataclasses
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+import jointadapt
+from jointadapt.config import make_config, read_config
+from jointadapt.errors import UserError, unknown_name
+from jointadapt.flags import config_flags, read_flags
+from jointadapt.progress import Track, bars, silent
+
+as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
+
+
+class _Verbs(click.Group):
+    """Verbs; an unknown one is answered with the nearest."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise click.UsageError(str(unknown_name("command", args[0], self.commands)), ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(jointadapt.__version__, prog_name="jointadapt")
+def cli() -> None:
+    """Train on labelled source and unlabelled target data, so that the classifier works on the target."""
+
+
+@cli.command(short_help="Adapt to a target; leaves a run folder with model, predictions and report.")
+@click.argument("file", required=False, type=click.Path(dir_okay=False))
+@click.option("--resume", "resumed", metavar="RUN", help="Finish an interrupted run.")
+@as_json
+@config_flags
+def train(file: str | None, resumed: str | None, json_: bool, **flags: Any) -> None:
+    """Train a classifier for the target domain.
+
+    Options come from a TOML FILE, from flags, or both (flags win).
+    """
+    from jointadapt.experiment import execute, resume
+
+    given = read_flags(flags)
+    track = _track(json_)
+    if resumed is not None:
+        if given or file:
+            raise UserError("--resume takes its options from the run folder; leave the others out.")
+        run = resume(resumed, track)
+    else:
+        run = execute(make_config({**(read_config(file) if file else {}), **given}), track=track)
+    assert run.folder is not None
+    if json_:
+        _print_json({**run.summary, "run": str(run.folder), "report": str(run.folder / "report.html")})
+        return
+    _print_runs(run.summary)
+    click.echo(run.summary["verdict"])
+    click.echo(f"Run folder: {run.folder}\nReport: {run.folder / 'report.html'}")
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--out", "-o", help="CSV file to write instead of standard output.")
+@as_json
+def predict(run: str, paths: tuple[str, ...], out: str | None, json_: bool) -> None:
+    """Print class and probability for new data, as CSV: image files, folders, image lists or arrays."""
+    from jointadapt.data.reading import read_paths
+    from jointadapt.model import Model
+    from jointadapt.runs import write_predictions
+
+    model, domains = Model.load(run), read_paths(paths, track=_track(json_))
+    results = [(domain, model.predict_proba(domain, _track(json_))) for domain in domains]
+    for domain in domains:
+        for note in domain.notes:
+            warnings.warn(note, stacklevel=1)
+    if json_:
+        rows = [
+            {"item": item, "class": model.classes[p.argmax()], "probability": p.max().item()}
+            for domain, probabilities in results
+            for item, p in zip(domain.items, probabilities, strict=True)
+        ]
+        _print_json({"predictions": rows})
+        return
+    try:
+        with open(out, "x", newline="", errors="surrogateescape") if out else _stdout() as file:  # noqa: PTH123
+            for number, (domain, probabilities) in enumerate(results):
+                write_predictions(file, domain.unlabelled(), probabilities, model.classes, header=number == 0)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise UserError(f"{out} cannot be written ({error.strerror}); choose another --out.") from error
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("path")
+@as_json
+def evaluate(run: str, path: str, json_: bool) -> None:
+    """Print accuracy, mean per-class accuracy and the confusion matrix on labelled data."""
+    from jointadapt.data import UNLABELLED, read_domain
+    from jointadapt.evaluation import evaluate as measure
+    from jointadapt.model import Model
+
+    model, domain = Model.load(run), read_domain(path, track=_track(json_))
+    if not domain.labelled:
+        raise UserError(f"{path} has no labels to evaluate on; give class folders, or use: jointadapt predict")
+    domain, surplus = domain.in_classes(model.classes)
+    if surplus:
+        warnings.warn(f"not counted, as the model does not know them: {', '.join(surplus)}", stacklevel=1)
+    result = measure(model.predict_proba(domain, _track(json_)).argmax(1), domain.labels, len(model.classes))
+    if result is None:
+        raise UserError(f"{path} has none of the model's classes ({', '.join(model.classes[:5])}…) to evaluate on.")
+    unknown = int((domain.labels == UNLABELLED).sum())
+    if json_:
+        _print_json({**dataclasses.asdict(result), "classes": list(model.classes), "not_counted": unknown})
+        return
+    rows = f"{result.rows} rows" + (f", {unknown} not counted" if unknown else "")
+    click.echo(f"accuracy                 {result.accuracy:6.2f} %  ({rows})")
+    click.echo(f"mean per-class accuracy  {result.mean_per_class_accuracy:6.2f} %")
+    table = Table("true \\ predicted", *(str(number) for number in range(len(model.classes))), title="confusion matrix")
+    for number, (name, row) in enumerate(zip(model.classes, result.confusion, strict=True)):
+        table.add_row(f"{number} {name}", *(str(count) if count else "·" for count in row))
+    Console().print(table)
+
+
+@cli.command("ls")
+@click.argument("what", required=False, type=click.Choice(["methods", "backbones"]))
+@as_json
+def list_(what: str | None, json_: bool) -> None:
+    """List methods and backbones."""
+    from jointadapt.backbones import backbone_names
+    from jointadapt.methods import METHODS, options_of
+
+    methods = {name: (cls.__doc__ or "").splitlines()[0].split(": ")[0] for name, cls in METHODS.items()}
+    if json_:
+        everything = {"methods": {name: list(options_of(name)) for name in methods}, "backbones": backbone_names()}
+        _print_json({what: everything[what]} if what else everything)
+        return
+    if what != "backbones":
+        for name, text in methods.items():
+            click.echo(f"{name:12} {text}")
+    if what != "methods":
+        names = backbone_names()
+        click.echo("\n".join(names) if what else f"\n{len(names)} backbones; see: jointadapt ls backbones")
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the runs; by default a temporary one.")
+@as_json
+def demo(out: Path | None, json_: bool) -> None:
+    """Adapt to tilted, blurred and pale digits; nothing to download, under a minute."""
+    from jointadapt.demo import METHODS, SEEDS, run_demo
+
+    result = run_demo(out, _track(json_))
+    means = {method: result.mean(method) for method in METHODS}
+    if json_:
+        numbers = {method.replace("-", "_"): value for method, value in means.items()}
+        _print_json({**numbers, "accuracies": result.accuracies, "report": str(result.report)})
+        return
+    table = Table("target accuracy, %", *(f"seed {seed}" for seed in SEEDS), "mean", title="digits → another scanner")
+    for method in METHODS:
+        table.add_row(method, *(f"{value:.1f}" for value in result.accuracies[method]), f"{means[method]:.1f}")
+    Console().print(table)
+    click.echo(f"Adaptation gained {means['jan'] - means['source-only']:.1f} points. Report: {result.report}")
+
+
+def _print_runs(summary: dict[str, Any]) -> None:
+    table = Table("", "target accuracy", "mean per class", "source accuracy", title=summary["task"])
+    rows = [("source-only", summary["baseline"])] if summary["baseline"] else []
+    for name, row in [*rows, (summary["method"], summary)]:
+        measured = row["evaluation"]
+        cells = (measured["accuracy"], measured["mean_per_class_accuracy"]) if measured else (None, None)
+        cells = (*cells, row["source_accuracy"])
+        table.add_row(name, *(f"{cell:.1f} %" if cell is not None else "–" for cell in cells))
+    Console().print(table)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=True))
+
+
+def _print_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, UserWarning):
+        click.echo(f"jointadapt: warning: {message}", err=True)
+
+
+def _track(json_: bool) -> Track:
+    return bars if sys.stderr.isatty() and not json_ else silent
+
+
+def _stdout() -> Any:
+    return contextlib.nullcontext(sys.stdout)
+
+
+def main() -> None:
+    """Run the command line: a user's mistake is one line and exit code 2, an interruption 128 + signal."""
+    warnings.showwarning = _print_warning
+    from jointadapt.experiment import Interrupted
+
+    try:
+        sys.exit(cli(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (UserError, Interrupted) as error:
+        click.echo(f"jointadapt: {error}", err=True)
+        sys.exit(128 + error.number if isinstance(error, Interrupted) else 2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("jointadapt: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
