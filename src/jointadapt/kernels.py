@@ -111,7 +111,10 @@ def jan_kernels(layers: int) -> tuple[GaussianKernel, ...]:
     >>> [kernel.bandwidth for kernel in jan_kernels(3)]
     ['mean', 'mean', 1.68]
     """
-    return (GaussianKernel(),) * (layers - 1) + (GaussianKernel(SOFTMAX_BANDWIDTH, scales=(1.0,)),)
+    return (_FEATURES,) * (layers - 1) + (_SOFTMAX,)
+
+
+_FEATURES, _SOFTMAX = GaussianKernel(), GaussianKernel(SOFTMAX_BANDWIDTH, scales=(1.0,))
 
 
 def gaussian(

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from jointadapt.kernels import GaussianKernel, centre, positive, wide
+from jointadapt.kernels import GaussianKernel, centre, positive
 
 # Rows of a tile. CPU: a tile of a few 100 kB stays in the cache. Elsewhere a tile must be large enough to hide launches.
 CPU_TILE, DEVICE_TILE = 256, 2048
@@ -30,9 +30,6 @@ class Plan(NamedTuple):
     kernels: tuple[GaussianKernel, ...]
     weights: tuple[float, float, float]
     tile: int
-
-
-Gradient = tuple[Tensor, Tensor | float]  # A X − diag(A 1) X over the pooled sample, and γ: the factor 4/γ is still to come
 
 
 def weighted_sum(
@@ -47,13 +44,13 @@ def weighted_sum(
     `weights` are W within the source, within the target and across. `tile` is the rows of a tile, 0 for one dense tile;
     None chooses by size and device. O(N² d) time; O(N · tile) memory beside one gradient a layer.
     """
-    rows = [wide(rows) for rows in (*source_layers, *target_layers)]
-    dtype = reduce(torch.promote_types, (r.dtype for r in rows))
+    rows = (*source_layers, *target_layers)
+    dtype = torch.float64 if any(r.dtype == torch.float64 for r in rows) else torch.float32
     rows = [r if r.dtype == dtype else r.to(dtype) for r in rows]
     device = rows[0].device.type
     if tile is None:
         tile = CPU_TILE if device == "cpu" else DEVICE_TILE
-        tile = 0 if len(source_layers[0]) + len(target_layers[0]) <= 2 * tile else tile
+        tile = 0 if rows[0].shape[0] + rows[-1].shape[0] <= 2 * tile else tile
     plan = Plan(tuple(kernels), weights, tile)
     if torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):
@@ -75,29 +72,30 @@ class _WeightedSum(torch.autograd.Function):
         layers, needs = len(plan.kernels), ctx.needs_input_grad[1:]
         wanted = [a or b for a, b in zip(needs[:layers], needs[layers:], strict=True)]
         value, gradients = _sum_and_gradients(plan, rows, wanted)
-        ctx.wanted, ctx.sizes = wanted, (len(rows[0]), len(rows[layers]))
-        ctx.save_for_backward(*(raw for raw, _ in gradients))
-        ctx.bandwidths = [bandwidth for _, bandwidth in gradients]
+        ctx.wanted, ctx.n = wanted, rows[0].shape[0]
+        ctx.save_for_backward(*gradients)
         return value
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor):
-        scale, factor = _Scale.apply if torch.is_grad_enabled() else _scale, grad_outputs[0] * 4
-        scaled = iter([scale(factor, *pair) for pair in zip(ctx.saved_tensors, ctx.bandwidths, strict=True)])
-        pairs = [next(scaled).split(ctx.sizes) if wanted else (None, None) for wanted in ctx.wanted]
-        return None, *(source for source, _ in pairs), *(target for _, target in pairs)
+        scale = _Scale.apply if torch.is_grad_enabled() else _scale
+        scaled = iter([scale(*grad_outputs, gradient) for gradient in ctx.saved_tensors])
+        pooled = [next(scaled) if wanted else None for wanted in ctx.wanted]
+        source = [None if rows is None else rows[: ctx.n] for rows in pooled]
+        target = [None if rows is None else rows[ctx.n :] for rows in pooled]
+        return None, *source, *target
 
 
-def _scale(factor: Tensor, raw: Tensor, bandwidth: Tensor | float) -> Tensor:
-    return raw * (factor / bandwidth)
+def _scale(grad_output: Tensor, gradient: Tensor) -> Tensor:
+    return gradient * grad_output
 
 
 class _Scale(torch.autograd.Function):
     """`_scale` under create_graph=True: its own gradient would need second derivatives of the kernels, so it refuses."""
 
     @staticmethod
-    def forward(ctx, factor: Tensor, raw: Tensor, bandwidth: Tensor | float) -> Tensor:  # noqa: ARG004
-        return _scale(factor, raw, bandwidth)
+    def forward(ctx, grad_output: Tensor, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        return _scale(grad_output, gradient)
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor):  # noqa: ARG004
@@ -107,16 +105,17 @@ class _Scale(torch.autograd.Function):
         )
 
 
-def _sum_and_gradients(plan: Plan, rows: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[Tensor, list[Gradient]]:
+def _sum_and_gradients(plan: Plan, rows: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[Tensor, list[Tensor]]:
+    """Return S and, for each wanted layer, its gradient over the pooled sample."""
     layers = len(plan.kernels)
     return (_tiled if plan.tile else _dense)(plan, rows[:layers], rows[layers:], wanted)
 
 
 def _dense(
     plan: Plan, source: Sequence[Tensor], target: Sequence[Tensor], wanted: Sequence[bool]
-) -> tuple[Tensor, list[Gradient]]:
+) -> tuple[Tensor, list[Tensor]]:
     """As few operations as will do: for a small batch each costs more to start than to run."""
-    n, m = len(source[0]), len(target[0])
+    n, m = source[0].shape[0], target[0].shape[0]
     pooled, bandwidths, values, slopes = [], [], [], []
     for kernel, *pair, want in zip(plan.kernels, source, target, wanted, strict=True):
         X = torch.cat(pair)
@@ -130,8 +129,8 @@ def _dense(
         for items, item in zip((pooled, bandwidths, values, slopes), (X, bandwidth, k, slope), strict=True):
             items.append(item)
     W = values[0].new_full((n + m, n + m), plan.weights[2])
-    W[:n, :n].fill_(plan.weights[0])
-    W[n:, n:].fill_(plan.weights[1])
+    W[:n, :n] = plan.weights[0]
+    W[n:, n:] = plan.weights[1]
     W.fill_diagonal_(0)
     K = reduce(mul, values, W)
     sums = K.sum(1)
@@ -144,21 +143,23 @@ def _dense(
             if slopes[index] is not values[index]:
                 A = reduce(mul, [slopes[index], *values[:index], *values[index + 1 :]], W)
                 A.diagonal().sub_(A.sum(1))
-            gradients.append((A @ pooled[index], bandwidths[index]))
+            gradients.append(A @ (pooled[index] * (4 / bandwidths[index])))
     return value, gradients
 
 
 def _bandwidth(kernel: GaussianKernel, parts: Sequence[Tensor], norms: Tensor) -> Tensor | float:
     """Return γ > 0: the mean rule is 2 Σ_i ‖x_i − x̄‖² / (N − 1), and the centred rows' squared norms are at hand."""
-    if isinstance(kernel.bandwidth, float):
+    if not isinstance(kernel.bandwidth, str):
         return kernel.bandwidth
-    bandwidth = norms.sum() * (2 / (len(norms) - 1)) if kernel.bandwidth == "mean" else kernel.find_bandwidth(*parts)
-    return positive(bandwidth, norms.dtype)
+    found = norms.sum() if kernel.bandwidth == "mean" else kernel.find_bandwidth(*parts)
+    if found.is_cpu and not torch.compiler.is_compiling():
+        found = found.item()  # no device to wait for, and arithmetic on numbers costs nothing
+    return positive(found * (2 / (norms.shape[0] - 1)) if kernel.bandwidth == "mean" else found, norms.dtype)
 
 
 def _tiled(
     plan: Plan, source: Sequence[Tensor], target: Sequence[Tensor], wanted: Sequence[bool]
-) -> tuple[Tensor, list[Gradient]]:
+) -> tuple[Tensor, list[Tensor]]:
     """Tiles on and above the diagonal, none across the border of source and target, so that W is a number on each."""
     sides = [side for side, rows in enumerate((source[0], target[0])) for _ in rows.split(plan.tile)]
     layers = [
@@ -192,8 +193,8 @@ def _tiled(
                     layer.sums[i].add_(A.sum(1), alpha=weight)
         for layer, x in zip(layers, left, strict=True):
             if layer.wanted:
-                layer.gradients[i].addcmul_(layer.sums[i][:, None], x, value=-1)
-    return value, [(layer.gradient, layer.bandwidth) for layer in layers if layer.wanted]
+                layer.gradients[i].addcmul_(layer.sums[i][:, None], x, value=-1).mul_(4 / layer.bandwidth)
+    return value, [layer.gradient for layer in layers if layer.wanted]
 
 
 class _Layer:

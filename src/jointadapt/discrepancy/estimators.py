@@ -165,7 +165,7 @@ def _check_split(K: Tensor, n: int, least: int) -> None:
 
 
 def _sizes(source_layers: Layers, target_layers: Layers, least: int) -> tuple[int, int]:
-    n, m = len(source_layers[0]), len(target_layers[0])
+    n, m = source_layers[0].shape[0], target_layers[0].shape[0]
     _check_sizes(n, m, least)
     return n, m
 
@@ -185,9 +185,11 @@ def _check_layers(
             f"both samples need the same one or more layers; got {len(source_layers)} and {len(target_layers)}."
         )
     for sample, layers in (("source", source_layers), ("target", target_layers)):
-        if len({len(layer) for layer in layers}) != 1 or any(layer.ndim != 2 for layer in layers):
-            shapes = [tuple(layer.shape) for layer in layers]
-            raise ValueError(f"each {sample} layer must be a matrix with one row an example; got shapes {shapes}.")
+        rows = layers[0].shape[:1]
+        for layer in layers:
+            if layer.ndim != 2 or layer.shape[:1] != rows:
+                shapes = [tuple(layer.shape) for layer in layers]
+                raise ValueError(f"each {sample} layer must be a matrix with one row an example; got shapes {shapes}.")
     for index, (source, target) in enumerate(zip(source_layers, target_layers, strict=True)):
         if source.shape[1] != target.shape[1]:
             raise ValueError(f"layer {index} has {source.shape[1]} columns in source and {target.shape[1]} in target.")
