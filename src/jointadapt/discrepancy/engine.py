@@ -50,7 +50,7 @@ def weighted_sum(
     device = rows[0].device.type
     if tile is None:
         tile = CPU_TILE if device == "cpu" else DEVICE_TILE
-        tile = 0 if rows[0].shape[0] + rows[-1].shape[0] <= 2 * tile else tile
+        tile = 0 if rows[0].shape[0] + rows[-1].shape[0] < tile else tile
     plan = Plan(tuple(kernels), weights, tile)
     if torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):
@@ -72,30 +72,29 @@ class _WeightedSum(torch.autograd.Function):
         layers, needs = len(plan.kernels), ctx.needs_input_grad[1:]
         wanted = [a or b for a, b in zip(needs[:layers], needs[layers:], strict=True)]
         value, gradients = _sum_and_gradients(plan, rows, wanted)
-        ctx.wanted, ctx.n = wanted, rows[0].shape[0]
+        ctx.wanted, ctx.rows = wanted, rows
         ctx.save_for_backward(*gradients)
         return value
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor):
-        scale = _Scale.apply if torch.is_grad_enabled() else _scale
-        scaled = iter([scale(*grad_outputs, gradient) for gradient in ctx.saved_tensors])
+        if torch.is_grad_enabled():  # create_graph=True
+            scaled = iter([_Scale.apply(*grad_outputs, gradient, *ctx.rows) for gradient in ctx.saved_tensors])
+        else:
+            scaled = iter([gradient * grad_outputs[0] for gradient in ctx.saved_tensors])
         pooled = [next(scaled) if wanted else None for wanted in ctx.wanted]
-        source = [None if rows is None else rows[: ctx.n] for rows in pooled]
-        target = [None if rows is None else rows[ctx.n :] for rows in pooled]
+        n = ctx.rows[0].shape[0]
+        source = [None if gradient is None else gradient[:n] for gradient in pooled]
+        target = [None if gradient is None else gradient[n:] for gradient in pooled]
         return None, *source, *target
 
 
-def _scale(grad_output: Tensor, gradient: Tensor) -> Tensor:
-    return gradient * grad_output
-
-
 class _Scale(torch.autograd.Function):
-    """`_scale` under create_graph=True: its own gradient would need second derivatives of the kernels, so it refuses."""
+    """The gradient as a function of the rows. Its own gradient would need the kernels' second derivatives: it refuses."""
 
     @staticmethod
-    def forward(ctx, grad_output: Tensor, gradient: Tensor) -> Tensor:  # noqa: ARG004
-        return _scale(grad_output, gradient)
+    def forward(ctx, grad_output: Tensor, gradient: Tensor, *rows: Tensor) -> Tensor:  # noqa: ARG004
+        return gradient * grad_output
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor):  # noqa: ARG004
