@@ -31,7 +31,7 @@ class GaussianKernel:
         weights: β_u ≥ 0, one for each scale (MK-MMD learns them); None gives 1 each.
 
     Scales whose ratios are powers of 2 share one `exp`: half the scale is the square of the Gaussian.
-    Source: Long et al., ICML 2017, Sec. 5.1 (median) and the authors' code (mean); five scales as in Long et al., ICML 2015.
+    Source: Long et al., ICML 2017, Sec. 5.1 (median) and the authors' code (mean); five scales as in Long et al., 2015.
 
     >>> GaussianKernel(2.0, scales=(1.0,))(torch.tensor([0.0, 2.0]), 2.0)
     tensor([1.0000, 0.3679])
@@ -51,7 +51,9 @@ class GaussianKernel:
             raise ValueError(f"scales must be one or more positive numbers; got {self.scales}.")
         if self.weights is not None:
             if len(self.weights) != len(self.scales):
-                raise ValueError(f"one weight a scale is needed; got {len(self.weights)} for {len(self.scales)} scales.")
+                raise ValueError(
+                    f"one weight a scale is needed; got {len(self.weights)} for {len(self.scales)} scales."
+                )
             if not all(weight >= 0 for weight in self.weights):
                 raise ValueError(f"weights must be 0 or positive, else k is no kernel; got {self.weights}.")
 
@@ -164,10 +166,10 @@ def positive(bandwidth: float | Tensor, dtype: torch.dtype) -> float | Tensor:
 def squared_distances(
     x: Float[Tensor, "*batch n d"], y: Float[Tensor, "*batch m d"] | None = None
 ) -> Float[Tensor, "*batch n m"]:
-    """Return ‖x_i − y_j‖² for all pairs, from one matrix product; with one argument, of x with itself, diagonal exactly 0.
+    """Return ‖x_i − y_j‖² for all pairs, from one matrix product; of x with itself without y, diagonal exactly 0.
 
-    Batches of samples give batches of matrices. Rows are centred first (distances do not change, cancellation shrinks), computed in float32 or wider, also under
-    autocast, clamped at 0.
+    Batches of samples give batches of matrices. Rows are centred first (distances do not change, cancellation
+    shrinks), computed in float32 or wider, also under autocast, clamped at 0.
 
     >>> squared_distances(torch.tensor([[0.0], [3.0]]))
     tensor([[0., 9.],
@@ -184,7 +186,7 @@ def squared_distances(
 
 
 def centre(*parts: Tensor) -> Tensor:
-    """Return the mean row of all parts without gradient, computed around the first row: exactly that row if all are equal.
+    """Return the mean row of all parts without gradient, taken around the first row: exactly that row if all are equal.
 
     So identical rows, once centred, are exactly 0, and so are their distances and their bandwidth.
     """

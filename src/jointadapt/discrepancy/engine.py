@@ -20,12 +20,13 @@ from torch import Tensor
 
 from jointadapt.kernels import GaussianKernel, centre, positive
 
-# Rows of a tile. CPU: a tile of a few 100 kB stays in the cache. Elsewhere a tile must be large enough to hide launches.
+# Rows of a tile. CPU: a tile of a few 100 kB stays in the cache. Elsewhere a tile must be large enough to hide its
+# launches.
 CPU_TILE, DEVICE_TILE = 256, 2048
 
 
 class Plan(NamedTuple):
-    """What to sum: the kernels, the values of W (within source, within target, across), the rows of a tile (0: dense)."""
+    """What to sum: kernels, the values of W (within source, within target, across), the rows of a tile (0: dense)."""
 
     kernels: tuple[GaussianKernel, ...]
     weights: tuple[float, float, float]
@@ -39,7 +40,7 @@ def weighted_sum(
     weights: tuple[float, float, float],
     tile: int | None = None,
 ) -> Tensor:
-    """Return Σ_{i≠j} W_ij K_ij over the pooled sample, differentiable once in every layer; bandwidths carry no gradient.
+    """Return Σ_{i≠j} W_ij K_ij over the pooled sample, differentiable once in every layer, not through bandwidths.
 
     `weights` are W within the source, within the target and across. `tile` is the rows of a tile, 0 for one dense tile;
     None chooses by size and device. O(N² d) time; O(N · tile) memory beside one gradient a layer.
@@ -90,7 +91,7 @@ class _WeightedSum(torch.autograd.Function):
 
 
 class _Scale(torch.autograd.Function):
-    """The gradient as a function of the rows. Its own gradient would need the kernels' second derivatives: it refuses."""
+    """The gradient as a function of the rows. Its own would need the kernels' second derivatives: it refuses."""
 
     @staticmethod
     def forward(ctx, grad_output: Tensor, gradient: Tensor, *rows: Tensor) -> Tensor:  # noqa: ARG004

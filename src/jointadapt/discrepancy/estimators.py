@@ -16,8 +16,8 @@ Layers = Sequence[Tensor]
 def mmd_biased(K: Float[Tensor, "N N"], n: int) -> Float[Tensor, ""]:
     """Return MMD² as a V-statistic: the mean of K over source pairs, plus target pairs, minus twice the cross pairs.
 
-    K is the Gram matrix of the pooled sample, its first n rows the source. Sign: ≥ 0 for a positive definite kernel. Bias:
-    too large by O(1/n), since the diagonal counts. Source: Gretton et al., JMLR 2012, Eq. (5).
+    K is the Gram matrix of the pooled sample, its first n rows the source. Sign: ≥ 0 for a positive definite kernel.
+    Bias: too large by O(1/n), since the diagonal counts. Source: Gretton et al., JMLR 2012, Eq. (5).
 
     >>> mmd_biased(torch.eye(4), 2)
     tensor(1.)
@@ -51,7 +51,8 @@ def jmmd_biased(
         source_layers, target_layers: for each layer a matrix (n, d) and (m, d); n and m may differ.
         kernels: one for each layer; None gives JAN's own (`jan_kernels`).
 
-    Sign: ≥ 0, and 0 for equal samples. Differentiable in every layer; bandwidths found by a rule carry no gradient.
+    Sign: ≥ 0, and 0 for equal samples (up to rounding). Differentiable once in every layer; bandwidths found by a rule
+    carry no gradient. O(N² d) time, value and gradient in one pass; O(N · tile) memory for large samples.
     Source: Long et al., ICML 2017, Eq. (7).
 
     >>> layers = [torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])]
@@ -70,7 +71,7 @@ def jmmd_unbiased(
 ) -> Float[Tensor, ""]:
     """Return JMMD² as a U-statistic: `mmd_unbiased` of the product of the layers' kernels; arguments as `jmmd_biased`.
 
-    Sign: either. The authors' PyTorch code trains with this form.
+    Sign: either. Complexity as `jmmd_biased`. The authors' PyTorch code trains with this form.
     """
     kernels = _check_layers(source_layers, target_layers, kernels)
     n, m = _sizes(source_layers, target_layers, least=2)
@@ -113,17 +114,18 @@ def jmmd_block(
     kernels: Sequence[GaussianKernel] | None = None,
     block_size: int | None = None,
 ) -> Float[Tensor, ""]:
-    """Return JMMD² as the mean of `jmmd_unbiased` over disjoint blocks of B rows of each sample: between linear and full.
+    """Return JMMD² as the mean of `jmmd_unbiased` over disjoint blocks of B rows of each sample.
 
     Args:
         source_layers, target_layers, kernels: as `jmmd_biased`; bandwidths are found once, in the whole sample.
         block_size: B ≥ 2, a divisor of n; None gives the largest divisor up to √n.
 
-    Sign: either (unbiased; variance between `jmmd_linear` and `jmmd_unbiased`). O(n B d) time, O(n B) memory, all blocks
-    in one batched product. Blocks are neighbouring rows, so shuffle first. Source: Zaremba, Gretton, Blaschko, NeurIPS 2013.
+    Sign: either (unbiased; variance between `jmmd_linear` and `jmmd_unbiased`). O(n B d) time, O(n B) memory, all
+    blocks in one batched product. Blocks are neighbouring rows, so shuffle first.
+    Source: Zaremba, Gretton, Blaschko, NeurIPS 2013.
 
-    >>> x, y = torch.randn(8, 3), torch.rand(8, 3)
-    >>> jmmd_block([x], [y], [GaussianKernel(2.0)], block_size=8).isclose(jmmd_unbiased([x], [y], [GaussianKernel(2.0)]))
+    >>> x, y, kernels = torch.randn(8, 3), torch.rand(8, 3), [GaussianKernel(2.0)]
+    >>> jmmd_block([x], [y], kernels, block_size=8).isclose(jmmd_unbiased([x], [y], kernels))
     tensor(True)
     """
     kernels = _check_layers(source_layers, target_layers, kernels)
@@ -147,7 +149,10 @@ def jmmd_block(
 def joint_gram(
     source_layers: Layers, target_layers: Layers, kernels: Sequence[GaussianKernel] | None = None
 ) -> Float[Tensor, "N N"]:
-    """Return K = ∏_ℓ k^ℓ over the pooled sample, source rows first; arguments as `jmmd_biased`."""
+    """Return K = ∏_ℓ k^ℓ over the pooled sample, source rows first; arguments as `jmmd_biased`.
+
+    O(N²) memory; plain autograd, so differentiable as often as you like.
+    """
     kernels = _check_layers(source_layers, target_layers, kernels)
     gram = None
     for kernel, source, target in zip(kernels, source_layers, target_layers, strict=True):
