@@ -1,0 +1,94 @@
+"""The equations as plain float64 sums, importing nothing of ours: slow, memory-hungry, and what the tests believe.
+
+A kernel is a triple (bandwidth: number, "mean" or "median"; scales; weights). Gradients come from autograd.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+Kernel = tuple[float | str, tuple[float, ...], tuple[float, ...]]
+
+JAN_FEATURES: Kernel = ("mean", (0.25, 0.5, 1.0, 2.0, 4.0), (1.0,) * 5)
+JAN_SOFTMAX: Kernel = (1.68, (1.0,), (1.0,))
+
+
+def differences(x: Tensor) -> Tensor:
+    """‖x_i − x_j‖² from the differences themselves."""
+    return (x[:, None, :] - x[None, :, :]).square().sum(-1)
+
+
+def bandwidth(rule: float | str, rows: Tensor) -> float:
+    if not isinstance(rule, str):
+        return rule
+    distances = differences(rows.detach().double())
+    pairs = [distances[i, i + 1 :] for i in range(len(rows))]
+    pairs = torch.cat(pairs).sort().values
+    return float(pairs.mean() if rule == "mean" else pairs[(len(pairs) - 1) // 2])
+
+
+def kernel_values(distances: Tensor, gamma: float, kernel: Kernel) -> Tensor:
+    total = torch.zeros_like(distances)
+    for scale, weight in zip(kernel[1], kernel[2], strict=True):
+        total = total + weight * torch.exp(-distances / (scale * gamma))
+    return total
+
+
+def joint_gram(source: list[Tensor], target: list[Tensor], kernels: list[Kernel]) -> Tensor:
+    K = torch.ones((), dtype=torch.float64)
+    for s, t, kernel in zip(source, target, kernels, strict=True):
+        rows = torch.cat([s, t]).double()
+        K = K * kernel_values(differences(rows), bandwidth(kernel[0], rows), kernel)
+    return K
+
+
+def mmd_biased(K: Tensor, n: int) -> Tensor:
+    """Gretton et al. 2012, Eq. (5): 1/n² Σ_ij k(s_i, s_j) + 1/m² Σ_ij k(t_i, t_j) − 2/(nm) Σ_ij k(s_i, t_j)."""
+    m = len(K) - n
+    return K[:n, :n].sum() / n**2 + K[n:, n:].sum() / m**2 - 2 * K[:n, n:].sum() / (n * m)
+
+
+def mmd_unbiased(K: Tensor, n: int) -> Tensor:
+    """Gretton et al. 2012, Eq. (3): the sums within a sample run over i ≠ j."""
+    m = len(K) - n
+    off = 1 - torch.eye(len(K), dtype=K.dtype)
+    K = K * off
+    return K[:n, :n].sum() / (n * (n - 1)) + K[n:, n:].sum() / (m * (m - 1)) - 2 * K[:n, n:].sum() / (n * m)
+
+
+def jmmd_biased(source: list[Tensor], target: list[Tensor], kernels: list[Kernel]) -> Tensor:
+    return mmd_biased(joint_gram(source, target, kernels), len(source[0]))
+
+
+def jmmd_unbiased(source: list[Tensor], target: list[Tensor], kernels: list[Kernel]) -> Tensor:
+    return mmd_unbiased(joint_gram(source, target, kernels), len(source[0]))
+
+
+def jmmd_linear(source: list[Tensor], target: list[Tensor], kernels: list[Kernel]) -> Tensor:
+    """Long et al. 2017, Eq. (11), pair by pair."""
+    K, n = joint_gram(source, target, kernels), len(source[0])
+    total = torch.zeros((), dtype=torch.float64)
+    for a in range(0, n, 2):
+        b = a + 1
+        total = total + K[a, b] + K[n + a, n + b] - K[a, n + b] - K[b, n + a]
+    return 2 / n * total
+
+
+def jmmd_block(source: list[Tensor], target: list[Tensor], kernels: list[Kernel], block: int) -> Tensor:
+    """The mean of the unbiased estimate over disjoint blocks, bandwidths from the whole sample."""
+    K, n = joint_gram(source, target, kernels), len(source[0])
+    total = torch.zeros((), dtype=torch.float64)
+    for start in range(0, n, block):
+        rows = torch.cat([torch.arange(start, start + block), torch.arange(n + start, n + start + block)])
+        total = total + mmd_unbiased(K[rows][:, rows], block)
+    return total / (n // block)
+
+
+def gaussian_mmd(distance: float, sigma: float, gamma: float, d: int) -> float:
+    """MMD² of N(μ₁, σ²I) and N(μ₂, σ²I), ‖μ₁ − μ₂‖ = distance, kernel exp(−‖x − y‖²/γ).
+
+    x − y ~ N(μ, 2σ²I), and E exp(−‖x − y‖²/γ) = (γ/(γ + 4σ²))^{d/2} exp(−‖μ‖²/(γ + 4σ²)).
+    """
+    c = (gamma / (gamma + 4 * sigma**2)) ** (d / 2)
+    return 2 * c * (1 - math.exp(-(distance**2) / (gamma + 4 * sigma**2)))
