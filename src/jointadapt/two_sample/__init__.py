@@ -6,6 +6,7 @@ bandwidths without a split), "cross" and "linear" (a normal threshold in place o
 """
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Literal, get_args
 
 import torch
@@ -65,15 +66,7 @@ def two_sample_test(
     >>> two_sample_test(x[:30], x[30:] + 2).p_value < 0.002
     True
     """
-    if method not in get_args(Method):
-        raise ValueError(f"method must be one of {', '.join(get_args(Method))}; got {method!r}.")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1; got {level}.")
-    if method in ("permutation", "aggregated") and not (1 + permutations) * level >= 1:
-        raise ValueError(
-            f"{permutations} permutations cannot give p ≤ {level}, as p is at least 1/(1 + permutations). "
-            f"Use {-int(-1 // level) - 1} or more."
-        )
+    _check_options(method, level, permutations)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     rows = pool(source, target, kernels, generator)
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
@@ -86,3 +79,16 @@ def two_sample_test(
                 return cross_test(rows, level, tile, generator)
             case "linear":
                 return linear_test(rows, level, tile, generator)
+
+
+def _check_options(method: str, level: float, permutations: int) -> None:
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}; got {method!r}.")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1; got {level}.")
+    least = ceil(1 / level) - 1
+    if method in ("permutation", "aggregated") and permutations < least:
+        raise ValueError(
+            f"{permutations} permutations cannot give p ≤ {level}, as p is at least 1/(1 + permutations). "
+            f"Use {least} or more."
+        )

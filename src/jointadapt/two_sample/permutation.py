@@ -1,11 +1,12 @@
 """Exact tests by permutation: all relabellings of the rows in one pass over the tiles of the joint Gram matrix.
 
 With Z a matrix of 0/1 labels, one row a relabelling, the sums over the source blocks are (Z K ∘ Z) 1: all
-relabellings in one matrix product. K is symmetric: only the tiles on and above its diagonal are computed, and none is kept.
+relabellings in one matrix product. K is symmetric: only the tiles on and above its diagonal are computed, none is kept.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 
 import torch
 from jaxtyping import Bool, Float
@@ -70,7 +71,7 @@ def aggregated_test(
     norms = torch.stack([s.squares / (N * (N - 1)) for s in sums]).sqrt().clamp_min(NOISE)[:, None]
     power = (smaller * (smaller - 1)) ** 0.5
     scaled = power * torch.stack([unbiased(s, labels, n, tile) for s in sums]) / norms
-    fused = (scaled.logsumexp(0) - torch.tensor(len(multiples)).log()) / power
+    fused = (scaled.logsumexp(0) - log(len(multiples))) / power
     witness = (scaled[:, :1].softmax(0) * torch.stack([_witness(s, n) for s in sums]) / norms).sum(0)
     return _conclude("aggregated", pooled, level, fused, witness)
 

@@ -129,7 +129,7 @@ def _bandwidth(kernel: GaussianKernel, rows: Tensor, generator: torch.Generator)
     return kernel.find_bandwidth(rows)
 
 
-def _read(name: str, sample: Sample, least: int) -> list[Tensor]:
+def _read(name: str, sample: object, least: int) -> list[Tensor]:
     layers = list(sample) if isinstance(sample, list | tuple) else [sample]
     if not layers:
         raise ValueError(f"{name} is an empty list; expected a matrix or one or more layers.")
