@@ -1,10 +1,12 @@
 """Squared distances → kernel values, and the bandwidth rules that scale them.
 
 A kernel is a function of squared distances: any shape in, the same shape out. One object therefore serves the Gram
-matrix of a batch and the quadruples of a linear-time estimate.
+matrix of a batch, its tiles, and the quadruples of a linear-time estimate. The contract of a kernel is four names:
+`kernel(D, γ)`, `with_slope(D, γ)` for analytic gradients, `at_zero` for the diagonal, `find_bandwidth(rows)` for γ.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,13 +22,15 @@ BandwidthRule = Literal["mean", "median"]
 
 @dataclass(frozen=True)
 class GaussianKernel:
-    """A sum of Gaussians of the squared distance, one for each scale: k(D) = Σ_u exp(−D / (s_u γ)).
+    """A weighted sum of Gaussians of the squared distance, one for each scale: k(D) = Σ_u β_u exp(−D / (s_u γ)).
 
     Args:
         bandwidth: γ > 0 in the units of a squared distance, or the rule that finds it in the pooled sample:
             `"mean"` (mean squared distance of distinct pairs) or `"median"`.
         scales: the multiples s_u of γ. One scale gives a plain Gaussian with k(0) = 1; m scales give k(0) = m.
+        weights: β_u ≥ 0, one for each scale (MK-MMD learns them); None gives 1 each.
 
+    Scales whose ratios are powers of 2 share one `exp`: half the scale is the square of the Gaussian.
     Source: Long et al., ICML 2017, Sec. 5.1 (median) and the authors' code (mean); five scales as in Long et al., ICML 2015.
 
     >>> GaussianKernel(2.0, scales=(1.0,))(torch.tensor([0.0, 2.0]), 2.0)
@@ -35,6 +39,7 @@ class GaussianKernel:
 
     bandwidth: float | BandwidthRule = "mean"
     scales: tuple[float, ...] = FIVE_SCALES
+    weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.bandwidth, str):
@@ -44,22 +49,58 @@ class GaussianKernel:
             raise ValueError(f"bandwidth must be a positive number, 'mean' or 'median'; got {self.bandwidth}.")
         if not self.scales or not all(scale > 0 for scale in self.scales):
             raise ValueError(f"scales must be one or more positive numbers; got {self.scales}.")
+        if self.weights is not None:
+            if len(self.weights) != len(self.scales):
+                raise ValueError(f"one weight a scale is needed; got {len(self.weights)} for {len(self.scales)} scales.")
+            if not all(weight >= 0 for weight in self.weights):
+                raise ValueError(f"weights must be 0 or positive, else k is no kernel; got {self.weights}.")
 
     def __call__(
         self, squared_distances: Float[Tensor, "*shape"], bandwidth: float | Tensor
     ) -> Float[Tensor, "*shape"]:
-        """Return Σ_u exp(−D / (s_u γ)), elementwise, for the given γ."""
-        return gaussian(squared_distances, bandwidth, self.scales)
+        """Return Σ_u β_u exp(−D / (s_u γ)), elementwise, for the given γ; differentiable in D as often as you like."""
+        return gaussian(squared_distances, bandwidth, self.scales, self.weights)
 
-    def find_bandwidth(self, rows: Float[Tensor, "n d"]) -> Tensor:
-        """Return γ for a pooled sample: the fixed number, or what the rule finds there; a scalar without gradient."""
+    def with_slope(
+        self, squared_distances: Float[Tensor, "*shape"], bandwidth: float | Tensor
+    ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+        """Return k(D) and −γ dk/dD = Σ_u β_u/s_u exp(−D / (s_u γ)), elementwise: all that an analytic gradient needs.
+
+        For one Gaussian of scale 1 both are the same tensor. Not for autograd, which differentiates `kernel(D, γ)`.
+
+        >>> value, slope = GaussianKernel(2.0, scales=(0.5,)).with_slope(torch.tensor([0.0, 1.0]), 2.0)
+        >>> value, slope
+        (tensor([1.0000, 0.3679]), tensor([2.0000, 0.7358]))
+        """
+        value = slope = None
+        for scale, weight, term in _gaussians(squared_distances, bandwidth, self.scales, self.weights):
+            if value is None or slope is None:
+                value = term if weight == 1 else term * weight
+                slope = value if scale == 1 else value / scale
+            else:
+                value = torch.add(value, term, alpha=weight)
+                slope = torch.add(slope, term, alpha=weight / scale)
+        assert value is not None
+        assert slope is not None
+        return value, slope
+
+    @property
+    def at_zero(self) -> float:
+        """Return k(0) = Σ_u β_u, the diagonal of every Gram matrix."""
+        return float(len(self.scales) if self.weights is None else sum(self.weights))
+
+    def find_bandwidth(self, *rows: Float[Tensor, "_ d"]) -> Tensor:
+        """Return γ for a pooled sample: the fixed number, or what the rule finds there; a scalar without gradient.
+
+        The sample may come in several parts (source, target), which spares the caller a concatenation.
+        """
         match self.bandwidth:
             case "mean":
-                return mean_squared_distance(rows)
+                return mean_squared_distance(*rows)
             case "median":
-                return median_squared_distance(rows)
+                return median_squared_distance(*rows)
             case fixed:
-                return torch.as_tensor(fixed, dtype=wide(rows).dtype, device=rows.device)
+                return rows[0].new_full((), fixed, dtype=wide(rows[0]).dtype)
 
 
 def jan_kernels(layers: int) -> tuple[GaussianKernel, ...]:
@@ -70,59 +111,118 @@ def jan_kernels(layers: int) -> tuple[GaussianKernel, ...]:
     >>> [kernel.bandwidth for kernel in jan_kernels(3)]
     ['mean', 'mean', 1.68]
     """
-    return (GaussianKernel(),) * (layers - 1) + (GaussianKernel(SOFTMAX_BANDWIDTH, scales=(1.0,)),)
+    return (_FEATURES,) * (layers - 1) + (_SOFTMAX,)
 
 
-def gaussian(squared_distances: Tensor, bandwidth: float | Tensor, scales: Sequence[float] = (1.0,)) -> Tensor:
-    """Return Σ_u exp(−D / (s_u γ)), elementwise; a bandwidth of 0 (identical rows) is read as a tiny positive one.
+_FEATURES, _SOFTMAX = GaussianKernel(), GaussianKernel(SOFTMAX_BANDWIDTH, scales=(1.0,))
+
+
+def gaussian(
+    squared_distances: Tensor,
+    bandwidth: float | Tensor,
+    scales: Sequence[float] = (1.0,),
+    weights: Sequence[float] | None = None,
+) -> Tensor:
+    """Return Σ_u β_u exp(−D / (s_u γ)), elementwise; a bandwidth of 0 (identical rows) is read as a tiny positive one.
 
     One Gaussian equals `sklearn.metrics.pairwise.rbf_kernel(gamma=1/γ)`.
     """
-    bandwidth = torch.as_tensor(bandwidth, dtype=squared_distances.dtype, device=squared_distances.device)
-    exponent = squared_distances / -bandwidth.clamp_min(torch.finfo(squared_distances.dtype).tiny ** 0.5)
-    return torch.stack([(exponent / scale).exp() for scale in scales]).sum(0)
+    total = None
+    for _, weight, term in _gaussians(squared_distances, bandwidth, scales, weights):
+        term = term if weight == 1 else term * weight
+        total = term if total is None else total + term
+    assert total is not None
+    return total
 
 
-def squared_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None = None) -> Float[Tensor, "n m"]:
+def _gaussians(
+    squared_distances: Tensor, bandwidth: float | Tensor, scales: Sequence[float], weights: Sequence[float] | None
+) -> Iterator[tuple[float, float, Tensor]]:
+    """Yield (s, β, exp(−D / (s γ))) from the widest down; up to 2⁴ times narrower costs squarings instead of an exp.
+
+    The square of a Gaussian is the Gaussian of half the scale. Each squaring doubles the relative error of the one exp,
+    hence a fresh exp after four.
+    """
+    bandwidth = positive(bandwidth, squared_distances.dtype)
+    widest, last, term = math.inf, math.inf, squared_distances
+    for scale, weight in sorted(zip(scales, weights or [1.0] * len(scales), strict=True), reverse=True):
+        if widest / scale in (1, 2, 4, 8, 16):
+            for _ in range(round(math.log2(last / scale))):
+                term = term * term
+        else:
+            widest, term = scale, (squared_distances / (bandwidth * -scale)).exp_()
+        last = scale
+        yield scale, weight, term
+
+
+def positive(bandwidth: float | Tensor, dtype: torch.dtype) -> float | Tensor:
+    """Return γ, or a tiny positive number where it is 0 (all rows equal), so that 0/γ is 0 and not NaN."""
+    tiny = torch.finfo(dtype).tiny ** 0.5
+    return bandwidth.clamp_min(tiny) if isinstance(bandwidth, Tensor) else max(bandwidth, tiny)
+
+
+def squared_distances(
+    x: Float[Tensor, "*batch n d"], y: Float[Tensor, "*batch m d"] | None = None
+) -> Float[Tensor, "*batch n m"]:
     """Return ‖x_i − y_j‖² for all pairs, from one matrix product; with one argument, of x with itself, diagonal exactly 0.
 
-    Rows are centred first (distances do not change, cancellation shrinks), computed in float32 or wider, clamped at 0.
+    Batches of samples give batches of matrices. Rows are centred first (distances do not change, cancellation shrinks), computed in float32 or wider, also under
+    autocast, clamped at 0.
 
     >>> squared_distances(torch.tensor([[0.0], [3.0]]))
     tensor([[0., 9.],
             [9., 0.]])
     """
-    x = wide(x)
-    if y is None:
-        x = x - x.detach().mean(0)
-        norms = x.square().sum(1)
-        distances = (norms[:, None] + norms - 2 * x @ x.T).clamp_min(0)
-        return distances * (1 - torch.eye(len(x), dtype=x.dtype, device=x.device))
-    y = wide(y)
-    centre = torch.cat([x, y]).detach().mean(0)
-    x, y = x - centre, y - centre
-    return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).clamp_min(0)
+    x, y = wide(x), None if y is None else wide(y)
+    middle = centre(*(rows.reshape(-1, x.shape[-1]) for rows in (x, y) if rows is not None))
+    x = x - middle
+    z = x if y is None else y - middle
+    with torch.autocast(x.device.type, enabled=False):
+        products = x @ z.mT
+    distances = (x.square().sum(-1)[..., None] + z.square().sum(-1)[..., None, :] - 2 * products).clamp_min(0)
+    return distances if y is not None else distances * (1 - torch.eye(x.shape[-2], dtype=x.dtype, device=x.device))
 
 
-def mean_squared_distance(rows: Float[Tensor, "n d"]) -> Tensor:
+def centre(*parts: Tensor) -> Tensor:
+    """Return the mean row of all parts without gradient, computed around the first row: exactly that row if all are equal.
+
+    So identical rows, once centred, are exactly 0, and so are their distances and their bandwidth.
+    """
+    parts = tuple(wide(part.detach()) for part in parts)
+    pivot, size = parts[0][0], sum(len(part) for part in parts)
+    offset = torch.zeros_like(pivot)
+    for part in parts:
+        offset += (part - pivot).sum(0)
+    return pivot + offset / size
+
+
+def mean_squared_distance(*rows: Float[Tensor, "_ d"]) -> Tensor:
     """Return the mean of ‖x_i − x_j‖² over i ≠ j, without gradient, in O(n d): 2 Σ_i ‖x_i − x̄‖² / (n − 1).
+
+    The sample may come in several parts.
 
     >>> mean_squared_distance(torch.tensor([[0.0], [3.0]]))
     tensor(9.)
     """
-    rows = wide(rows.detach())
-    return 2 * (rows - rows.mean(0)).square().sum() / max(len(rows) - 1, 1)
+    middle, size = centre(*rows), sum(len(part) for part in rows)
+    total = torch.stack([(wide(part.detach()) - middle).square().sum() for part in rows]).sum()
+    return 2 * total / max(size - 1, 1)
 
 
-def median_squared_distance(rows: Float[Tensor, "n d"]) -> Tensor:
+def median_squared_distance(*rows: Float[Tensor, "_ d"]) -> Tensor:
     """Return the (lower) median of ‖x_i − x_j‖² over i < j, without gradient; O(n²) memory.
+
+    The sample may come in several parts.
 
     >>> median_squared_distance(torch.tensor([[0.0], [1.0], [3.0]]))
     tensor(4.)
     """
-    distances = squared_distances(rows.detach())
-    first, second = torch.triu_indices(len(rows), len(rows), offset=1, device=rows.device)
-    return distances[first, second].median() if len(first) else distances.new_zeros(())
+    distances = squared_distances(torch.cat([part.detach() for part in rows]))
+    # Each pair stands in the matrix twice. With half of the diagonal below all distances and half above, the lower
+    # median of the whole matrix is the lower median of the pairs; no index list is needed.
+    size = len(distances)
+    distances.diagonal().fill_(math.inf)[: (size + 1) // 2] = -1
+    return distances.median().clamp_min(0)
 
 
 def wide(x: Tensor) -> Tensor:

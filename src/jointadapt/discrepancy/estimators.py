@@ -1,15 +1,13 @@
-"""Two samples of layers → one number that is small when their joint distributions agree.
+"""The estimators of MMD² and JMMD², each named for what it is: biased, unbiased, linear-time, block."""
 
-A sample of layers is a sequence of matrices whose row i belongs to example i: hidden features first, then softmax
-probabilities. The pooled joint Gram matrix K = ∏_ℓ k^ℓ (source rows first) is the one currency: every estimator is read off it.
-"""
-
+import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from jointadapt.discrepancy.engine import weighted_sum
 from jointadapt.kernels import GaussianKernel, jan_kernels, squared_distances, wide
 
 Layers = Sequence[Tensor]
@@ -60,7 +58,11 @@ def jmmd_biased(
     >>> jmmd_biased(layers, layers)
     tensor(0.)
     """
-    return mmd_biased(joint_gram(source_layers, target_layers, kernels), len(source_layers[0]))
+    kernels = _check_layers(source_layers, target_layers, kernels)
+    n, m = _sizes(source_layers, target_layers, least=1)
+    weights = (1 / n**2, 1 / m**2, -1 / (n * m))
+    diagonal = (1 / n + 1 / m) * math.prod(kernel.at_zero for kernel in kernels)
+    return weighted_sum(source_layers, target_layers, kernels, weights) + diagonal
 
 
 def jmmd_unbiased(
@@ -70,7 +72,10 @@ def jmmd_unbiased(
 
     Sign: either. The authors' PyTorch code trains with this form.
     """
-    return mmd_unbiased(joint_gram(source_layers, target_layers, kernels), len(source_layers[0]))
+    kernels = _check_layers(source_layers, target_layers, kernels)
+    n, m = _sizes(source_layers, target_layers, least=2)
+    weights = (1 / (n * (n - 1)), 1 / (m * (m - 1)), -1 / (n * m))
+    return weighted_sum(source_layers, target_layers, kernels, weights)
 
 
 def jmmd_linear(
@@ -90,14 +95,53 @@ def jmmd_linear(
             f"jmmd_linear needs equally many source and target rows, an even number; got {n} and {m}. "
             "Drop the surplus rows or use jmmd_unbiased."
         )
-    terms = torch.ones(())
+    terms = None
     for kernel, source, target in zip(kernels, source_layers, target_layers, strict=True):
+        bandwidth = kernel.find_bandwidth(source, target)
         source, target = wide(source), wide(target)
-        bandwidth = kernel.find_bandwidth(torch.cat([source, target]))
         (s1, s2), (t1, t2) = (source[::2], source[1::2]), (target[::2], target[1::2])
         pairs = torch.stack([s1 - s2, t1 - t2, s1 - t2, s2 - t1])
-        terms = terms.to(pairs) * kernel(pairs.square().sum(-1), bandwidth)
+        values = kernel(pairs.square().sum(-1), bandwidth)
+        terms = values if terms is None else terms * values
+    assert terms is not None
     return (terms[0] + terms[1] - terms[2] - terms[3]).mean()
+
+
+def jmmd_block(
+    source_layers: Layers,
+    target_layers: Layers,
+    kernels: Sequence[GaussianKernel] | None = None,
+    block_size: int | None = None,
+) -> Float[Tensor, ""]:
+    """Return JMMD² as the mean of `jmmd_unbiased` over disjoint blocks of B rows of each sample: between linear and full.
+
+    Args:
+        source_layers, target_layers, kernels: as `jmmd_biased`; bandwidths are found once, in the whole sample.
+        block_size: B ≥ 2, a divisor of n; None gives the largest divisor up to √n.
+
+    Sign: either (unbiased; variance between `jmmd_linear` and `jmmd_unbiased`). O(n B d) time, O(n B) memory, all blocks
+    in one batched product. Blocks are neighbouring rows, so shuffle first. Source: Zaremba, Gretton, Blaschko, NeurIPS 2013.
+
+    >>> x, y = torch.randn(8, 3), torch.rand(8, 3)
+    >>> jmmd_block([x], [y], [GaussianKernel(2.0)], block_size=8).isclose(jmmd_unbiased([x], [y], [GaussianKernel(2.0)]))
+    tensor(True)
+    """
+    kernels = _check_layers(source_layers, target_layers, kernels)
+    n, m = len(source_layers[0]), len(target_layers[0])
+    if block_size is None:
+        block_size = next((size for size in range(math.isqrt(n), 1, -1) if n % size == 0), n)
+    if n != m or block_size < 2 or n % block_size:
+        raise ValueError(
+            f"jmmd_block needs equally many source and target rows, a multiple of block_size ≥ 2; got {n} and {m} rows "
+            f"and blocks of {block_size}. Drop the surplus rows or use jmmd_unbiased."
+        )
+    gram = None
+    for kernel, source, target in zip(kernels, source_layers, target_layers, strict=True):
+        blocks = torch.cat([rows.unflatten(0, (-1, block_size)) for rows in (source, target)], dim=1)
+        values = kernel(squared_distances(blocks), kernel.find_bandwidth(source, target))
+        gram = values if gram is None else gram * values
+    assert gram is not None
+    return mmd_unbiased(gram.mean(0), block_size)  # linear in K, so the mean may come first
 
 
 def joint_gram(
@@ -117,8 +161,18 @@ def joint_gram(
 def _check_split(K: Tensor, n: int, least: int) -> None:
     if K.ndim != 2 or K.shape[0] != K.shape[1]:
         raise ValueError(f"K must be the square Gram matrix of the pooled sample; got shape {tuple(K.shape)}.")
-    if not least <= n <= len(K) - least:
-        raise ValueError(f"this estimator needs {least} or more rows of each sample; got {n} and {len(K) - n}.")
+    _check_sizes(n, len(K) - n, least)
+
+
+def _sizes(source_layers: Layers, target_layers: Layers, least: int) -> tuple[int, int]:
+    n, m = source_layers[0].shape[0], target_layers[0].shape[0]
+    _check_sizes(n, m, least)
+    return n, m
+
+
+def _check_sizes(n: int, m: int, least: int) -> None:
+    if n < least or m < least:
+        raise ValueError(f"this estimator needs {least} or more rows of each sample; got {n} and {m}.")
 
 
 def _check_layers(
@@ -131,9 +185,11 @@ def _check_layers(
             f"both samples need the same one or more layers; got {len(source_layers)} and {len(target_layers)}."
         )
     for sample, layers in (("source", source_layers), ("target", target_layers)):
-        if len({len(layer) for layer in layers}) != 1 or any(layer.ndim != 2 for layer in layers):
-            shapes = [tuple(layer.shape) for layer in layers]
-            raise ValueError(f"each {sample} layer must be a matrix with one row an example; got shapes {shapes}.")
+        rows = layers[0].shape[:1]
+        for layer in layers:
+            if layer.ndim != 2 or layer.shape[:1] != rows:
+                shapes = [tuple(layer.shape) for layer in layers]
+                raise ValueError(f"each {sample} layer must be a matrix with one row an example; got shapes {shapes}.")
     for index, (source, target) in enumerate(zip(source_layers, target_layers, strict=True)):
         if source.shape[1] != target.shape[1]:
             raise ValueError(f"layer {index} has {source.shape[1]} columns in source and {target.shape[1]} in target.")

@@ -1,0 +1,221 @@
+"""S = Σ_{i≠j} W_ij K_ij, K = ∏_ℓ k^ℓ, and its gradient in one pass over tiles of K.
+
+Both quadratic estimators are such a sum plus a constant: W has one value within the source, one within the target, one
+across. S is a scalar, so its gradient is formed together with it and only scaled in the backward pass. With
+f^ℓ = −γ^ℓ dk^ℓ/dD (a kernel's slope) and the symmetric A^ℓ_ij = W_ij f^ℓ_ij ∏_{h≠ℓ} k^h_ij,
+
+    ∂S/∂x^ℓ_i = Σ_j 2 · (−A^ℓ_ij / γ^ℓ) · 2 (x_i − x_j) = 4/γ^ℓ · (A^ℓ X^ℓ − diag(A^ℓ 1) X^ℓ)_i,
+
+one more matrix product. Small samples are one tile; large ones are cut so that a tile stays in the cache. Tiles on and
+above the diagonal suffice, since K is symmetric: half of the distances and of the exponentials, and memory O(N · tile).
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import mul
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from jointadapt.kernels import GaussianKernel, centre, positive
+
+# Rows of a tile. CPU: a tile of a few 100 kB stays in the cache. Elsewhere a tile must be large enough to hide launches.
+CPU_TILE, DEVICE_TILE = 256, 2048
+
+
+class Plan(NamedTuple):
+    """What to sum: the kernels, the values of W (within source, within target, across), the rows of a tile (0: dense)."""
+
+    kernels: tuple[GaussianKernel, ...]
+    weights: tuple[float, float, float]
+    tile: int
+
+
+def weighted_sum(
+    source_layers: Sequence[Tensor],
+    target_layers: Sequence[Tensor],
+    kernels: Sequence[GaussianKernel],
+    weights: tuple[float, float, float],
+    tile: int | None = None,
+) -> Tensor:
+    """Return Σ_{i≠j} W_ij K_ij over the pooled sample, differentiable once in every layer; bandwidths carry no gradient.
+
+    `weights` are W within the source, within the target and across. `tile` is the rows of a tile, 0 for one dense tile;
+    None chooses by size and device. O(N² d) time; O(N · tile) memory beside one gradient a layer.
+    """
+    rows = (*source_layers, *target_layers)
+    dtype = torch.float64 if any(r.dtype == torch.float64 for r in rows) else torch.float32
+    rows = [r if r.dtype == dtype else r.to(dtype) for r in rows]
+    device = rows[0].device.type
+    if tile is None:
+        tile = CPU_TILE if device == "cpu" else DEVICE_TILE
+        tile = 0 if rows[0].shape[0] + rows[-1].shape[0] <= 2 * tile else tile
+    plan = Plan(tuple(kernels), weights, tile)
+    if torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
+            return _dispatch(plan, rows)
+    return _dispatch(plan, rows)
+
+
+def _dispatch(plan: Plan, rows: list[Tensor]) -> Tensor:
+    if torch.is_grad_enabled() and any(r.requires_grad for r in rows):
+        return _WeightedSum.apply(plan, *rows)  # pyright: ignore[reportReturnType]
+    return _sum_and_gradients(plan, rows, [False] * len(plan.kernels))[0]
+
+
+class _WeightedSum(torch.autograd.Function):
+    """S, its gradients formed on the way and only scaled in the backward pass."""
+
+    @staticmethod
+    def forward(ctx, plan: Plan, *rows: Tensor) -> Tensor:
+        layers, needs = len(plan.kernels), ctx.needs_input_grad[1:]
+        wanted = [a or b for a, b in zip(needs[:layers], needs[layers:], strict=True)]
+        value, gradients = _sum_and_gradients(plan, rows, wanted)
+        ctx.wanted, ctx.n = wanted, rows[0].shape[0]
+        ctx.save_for_backward(*gradients)
+        return value
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor):
+        scale = _Scale.apply if torch.is_grad_enabled() else _scale
+        scaled = iter([scale(*grad_outputs, gradient) for gradient in ctx.saved_tensors])
+        pooled = [next(scaled) if wanted else None for wanted in ctx.wanted]
+        source = [None if rows is None else rows[: ctx.n] for rows in pooled]
+        target = [None if rows is None else rows[ctx.n :] for rows in pooled]
+        return None, *source, *target
+
+
+def _scale(grad_output: Tensor, gradient: Tensor) -> Tensor:
+    return gradient * grad_output
+
+
+class _Scale(torch.autograd.Function):
+    """`_scale` under create_graph=True: its own gradient would need second derivatives of the kernels, so it refuses."""
+
+    @staticmethod
+    def forward(ctx, grad_output: Tensor, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        return _scale(grad_output, gradient)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor):  # noqa: ARG004
+        raise RuntimeError(
+            "the gradient of a JMMD is formed in its forward pass and cannot be differentiated again. "
+            "For second derivatives use mmd_biased or mmd_unbiased of joint_gram(...), which are plain autograd."
+        )
+
+
+def _sum_and_gradients(plan: Plan, rows: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[Tensor, list[Tensor]]:
+    """Return S and, for each wanted layer, its gradient over the pooled sample."""
+    layers = len(plan.kernels)
+    return (_tiled if plan.tile else _dense)(plan, rows[:layers], rows[layers:], wanted)
+
+
+def _dense(
+    plan: Plan, source: Sequence[Tensor], target: Sequence[Tensor], wanted: Sequence[bool]
+) -> tuple[Tensor, list[Tensor]]:
+    """As few operations as will do: for a small batch each costs more to start than to run."""
+    n, m = source[0].shape[0], target[0].shape[0]
+    pooled, bandwidths, values, slopes = [], [], [], []
+    for kernel, *pair, want in zip(plan.kernels, source, target, wanted, strict=True):
+        X = torch.cat(pair)
+        X -= pair[0][0]  # identical rows become exactly 0
+        X.sub_(X.sum(0), alpha=1 / (n + m))
+        products = X @ X.T
+        norms = products.diagonal()
+        distances = (norms[:, None] + norms).sub_(products, alpha=2).clamp_min_(0)
+        bandwidth = _bandwidth(kernel, [X], norms)
+        k, slope = kernel.with_slope(distances, bandwidth) if want else (kernel(distances, bandwidth), None)
+        for items, item in zip((pooled, bandwidths, values, slopes), (X, bandwidth, k, slope), strict=True):
+            items.append(item)
+    W = values[0].new_full((n + m, n + m), plan.weights[2])
+    W[:n, :n] = plan.weights[0]
+    W[n:, n:] = plan.weights[1]
+    W.fill_diagonal_(0)
+    K = reduce(mul, values, W)
+    sums = K.sum(1)
+    value = sums.sum()
+    K.diagonal().sub_(sums)  # A − diag(A 1) for every layer whose slope is its value
+    gradients = []
+    for index, want in enumerate(wanted):
+        if want:
+            A = K
+            if slopes[index] is not values[index]:
+                A = reduce(mul, [slopes[index], *values[:index], *values[index + 1 :]], W)
+                A.diagonal().sub_(A.sum(1))
+            gradients.append(A @ (pooled[index] * (4 / bandwidths[index])))
+    return value, gradients
+
+
+def _bandwidth(kernel: GaussianKernel, parts: Sequence[Tensor], norms: Tensor) -> Tensor | float:
+    """Return γ > 0: the mean rule is 2 Σ_i ‖x_i − x̄‖² / (N − 1), and the centred rows' squared norms are at hand."""
+    if not isinstance(kernel.bandwidth, str):
+        return kernel.bandwidth
+    found = norms.sum() if kernel.bandwidth == "mean" else kernel.find_bandwidth(*parts)
+    if found.is_cpu and not torch.compiler.is_compiling():
+        found = found.item()  # no device to wait for, and arithmetic on numbers costs nothing
+    return positive(found * (2 / (norms.shape[0] - 1)) if kernel.bandwidth == "mean" else found, norms.dtype)
+
+
+def _tiled(
+    plan: Plan, source: Sequence[Tensor], target: Sequence[Tensor], wanted: Sequence[bool]
+) -> tuple[Tensor, list[Tensor]]:
+    """Tiles on and above the diagonal, none across the border of source and target, so that W is a number on each."""
+    sides = [side for side, rows in enumerate((source[0], target[0])) for _ in rows.split(plan.tile)]
+    layers = [
+        _Layer(kernel, [*s.split(plan.tile), *t.split(plan.tile)], want)
+        for kernel, s, t, want in zip(plan.kernels, source, target, wanted, strict=True)
+    ]
+    value = source[0].new_zeros(())
+    for i in range(len(sides)):
+        left = [layer.centred(i) for layer in layers]
+        for j in range(i, len(sides)):
+            right = left if i == j else [layer.centred(j) for layer in layers]
+            weight = plan.weights[sides[i]] if sides[i] == sides[j] else plan.weights[2]
+            values, slopes = zip(
+                *(layer.kernel_tile(i, j, x, y) for layer, x, y in zip(layers, left, right, strict=True)), strict=True
+            )
+            K = reduce(mul, values)
+            if i == j:
+                K.fill_diagonal_(0)
+            value.add_(K.sum(), alpha=weight if i == j else 2 * weight)
+            for index, layer in enumerate(layers):
+                if layer.wanted:
+                    A = K
+                    if slopes[index] is not values[index]:
+                        A = reduce(mul, [*values[:index], slopes[index], *values[index + 1 :]])
+                    if i == j:
+                        A.fill_diagonal_(0)
+                    else:
+                        layer.gradients[j].addmm_(A.T, left[index], alpha=weight)
+                        layer.sums[j].add_(A.sum(0), alpha=weight)
+                    layer.gradients[i].addmm_(A, right[index], alpha=weight)
+                    layer.sums[i].add_(A.sum(1), alpha=weight)
+        for layer, x in zip(layers, left, strict=True):
+            if layer.wanted:
+                layer.gradients[i].addcmul_(layer.sums[i][:, None], x, value=-1).mul_(4 / layer.bandwidth)
+    return value, [layer.gradient for layer in layers if layer.wanted]
+
+
+class _Layer:
+    """One layer's rows in parts, what a tile needs of them, and room for the gradient. Rows are centred tile by tile:
+    a pass over T · d numbers beside T² · d multiplications is cheap, a centred copy of N · d is not."""
+
+    def __init__(self, kernel: GaussianKernel, parts: list[Tensor], wanted: bool) -> None:
+        self.kernel, self.parts, self.wanted = kernel, parts, wanted
+        self.centre = centre(*parts)
+        self.norms = [self.centred(i).square().sum(1) for i in range(len(parts))]
+        self.bandwidth = _bandwidth(kernel, parts, torch.cat(self.norms))
+        if wanted:
+            self.gradient = parts[0].new_zeros(sum(len(part) for part in parts), parts[0].shape[1])
+            self.gradients = self.gradient.split([len(part) for part in parts])
+            self.sums = [torch.zeros_like(norms) for norms in self.norms]
+
+    def centred(self, i: int) -> Tensor:
+        return self.parts[i] - self.centre
+
+    def kernel_tile(self, i: int, j: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+        distances = (self.norms[i][:, None] + self.norms[j]).addmm_(x, y.T, alpha=-2).clamp_min_(0)
+        if self.wanted:
+            return self.kernel.with_slope(distances, self.bandwidth)
+        return self.kernel(distances, self.bandwidth), None
