@@ -15,7 +15,7 @@ from torch import Tensor
 from jointadapt.two_sample.result import TwoSampleTest, null_levels
 from jointadapt.two_sample.samples import Pooled, shuffled
 
-MULTIPLES = (1 / 64, 1 / 16, 1 / 4, 1.0, 4.0)
+MULTIPLES = (1 / 16, 1 / 4, 1.0, 4.0)
 
 # Statistics nearer than TIE, in standard deviations of the permuted ones, count as equal: a relabelling that repeats
 # the observed labels must tie with them in spite of rounding. NOISE is the floor where all permuted values are one.
