@@ -1,4 +1,4 @@
-"""Two samples as the user has them → one checked, centred, pooled sample, and the tiles of its joint Gram matrix."""
+"""Two samples as the user has them → one checked, pooled sample, and the tiles of its joint Gram matrix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MEDIAN_ROWS = 4096
 
 @dataclass(frozen=True)
 class Pooled:
-    """A pooled sample, source rows first: for each layer its centred rows, kernel and bandwidth; n rows are source."""
+    """A pooled sample, source rows first: for each layer its rows, kernel and bandwidth; n rows are source."""
 
     layers: tuple[Tensor, ...]
     kernels: tuple[GaussianKernel, ...]
@@ -86,7 +86,6 @@ def pool(
         raise ValueError(f"one kernel a layer is needed; got {len(kernels)} kernels for {len(sources)} layers.")
     dtype = torch.float64 if any(x.dtype == torch.float64 for x in (*sources, *targets)) else torch.float32
     layers = tuple(torch.cat([x, y]).to(dtype) for x, y in zip(sources, targets, strict=True))
-    layers = tuple(x - x.mean(0) for x in layers)
     bandwidths = tuple(_bandwidth(kernel, x, generator) for kernel, x in zip(kernels, layers, strict=True))
     for index, bandwidth in enumerate(bandwidths):
         if not torch.isfinite(bandwidth):
