@@ -199,7 +199,8 @@ def main():
         one(name, int(n), int(permutations), method)
         return
     header()
-    speed(options.sizes, 200, options.rounds)
+    if options.sizes:
+        speed(options.sizes, 200, options.rounds)
     large(options.large, 1000)
     accuracy(2000)
 
