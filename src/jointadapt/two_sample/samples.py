@@ -1,0 +1,162 @@
+"""Two samples as the user has them → one checked, pooled sample, and the tiles of its joint Gram matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from jointadapt.kernels import GaussianKernel, jan_kernels, squared_distances, wide
+
+Array = np.ndarray | Tensor
+Sample = Array | Sequence[Array]
+Rows = slice | Tensor
+
+MEDIAN_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A pooled sample, source rows first: for each layer its rows, kernel and bandwidth; n rows are source."""
+
+    layers: tuple[Tensor, ...]
+    kernels: tuple[GaussianKernel, ...]
+    bandwidths: tuple[Tensor, ...]
+    n: int
+
+    def __len__(self) -> int:
+        return len(self.layers[0])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.layers[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.layers[0].device
+
+    def grams(self, rows: Rows, columns: Rows | None = None, multiples: Sequence[float] = (1.0,)) -> list[Tensor]:
+        """Return a tile of K = ∏_ℓ k^ℓ for each multiple of the bandwidths, all from one computation of the distances.
+
+        With `columns` None the tile is that of the rows with themselves, its diagonal exactly k(0).
+        """
+        products: list[Tensor] = []
+        for layer, kernel, bandwidth in zip(self.layers, self.kernels, self.bandwidths, strict=True):
+            distances = squared_distances(layer[rows], None if columns is None else layer[columns])
+            values = [kernel(distances, multiple * bandwidth) for multiple in multiples]
+            products = [p * v for p, v in zip(products, values, strict=True)] if products else values
+        return products
+
+    def shifts(self, multiples: Sequence[float] = (1.0,)) -> list[Tensor]:
+        """Return for each multiple about the mean of K off its diagonal, from at most 256 rows.
+
+        Estimates whose weights sum to zero do not change when a constant is taken off K's off-diagonal; in float32
+        they keep the digits that a difference of means of order one would lose.
+        """
+        some = slice(0, None, -(-len(self) // 256))
+        size = len(range(len(self))[some])
+        return [(K.sum() - K.trace()) / (size * (size - 1)) for K in self.grams(some, None, multiples)]
+
+
+def pool(
+    source: Sample,
+    target: Sample,
+    kernels: GaussianKernel | Sequence[GaussianKernel] | None,
+    generator: torch.Generator,
+    least: int = 2,
+) -> Pooled:
+    """Return the pooled sample after checking it: finite matrices, as many layers, columns and rows as a test needs."""
+    sources, targets = _read("source", source, least), _read("target", target, least)
+    if len(sources) != len(targets):
+        raise ValueError(f"source has {len(sources)} layers and target {len(targets)}; give both the same layers.")
+    for index, (x, y) in enumerate(zip(sources, targets, strict=True)):
+        if x.shape[1] != y.shape[1]:
+            raise ValueError(
+                f"layer {index} has {x.shape[1]} columns in source and {y.shape[1]} in target; "
+                "both samples need the same features in the same order."
+            )
+    if len(devices := {str(x.device) for x in (*sources, *targets)}) > 1:
+        raise ValueError(f"all layers must be on one device; got {', '.join(sorted(devices))}. Move them with .to().")
+    if kernels is None:
+        kernels = (GaussianKernel(),) if len(sources) == 1 else jan_kernels(len(sources))
+    kernels = (kernels,) if isinstance(kernels, GaussianKernel) else tuple(kernels)
+    if len(kernels) != len(sources):
+        raise ValueError(f"one kernel a layer is needed; got {len(kernels)} kernels for {len(sources)} layers.")
+    dtype = torch.float64 if any(x.dtype == torch.float64 for x in (*sources, *targets)) else torch.float32
+    layers = tuple(torch.cat([x, y]).to(dtype) for x, y in zip(sources, targets, strict=True))
+    bandwidths = tuple(_bandwidth(kernel, x, generator) for kernel, x in zip(kernels, layers, strict=True))
+    for index, bandwidth in enumerate(bandwidths):
+        if not torch.isfinite(bandwidth):
+            raise ValueError(f"squared distances of layer {index} overflow {dtype}; rescale it or pass float64.")
+    return Pooled(layers, kernels, bandwidths, len(sources[0]))
+
+
+def pair_distances(pooled: Pooled, tile: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Return p random disjoint pairs of source rows (2, p), of target rows, and for each layer their distances (4, p).
+
+    The four rows of a quadruple (s, s', t, t') give ‖s−s'‖², ‖t−t'‖², ‖s−t'‖², ‖s'−t‖²; p = ⌊min(n, m)/2⌋, surplus rows
+    stay out. Complexity: O(N d) time, O(p) memory beyond the layers.
+    """
+    n, m = pooled.n, len(pooled) - pooled.n
+    pairs = min(n, m) // 2
+    first = shuffled(n, generator)[: 2 * pairs].view(2, pairs).to(pooled.device)
+    second = (shuffled(m, generator)[: 2 * pairs].view(2, pairs) + n).to(pooled.device)
+    left = torch.stack([first[0], second[0], first[0], first[1]])
+    right = torch.stack([first[1], second[1], second[1], second[0]])
+    distances = []
+    for x in pooled.layers:
+        parts = [(x[a] - x[b]).square().sum(-1) for a, b in zip(left.split(tile, 1), right.split(tile, 1), strict=True)]
+        distances.append(torch.cat(parts, 1))
+    return first, second, distances
+
+
+def quadruple(K: Float[Tensor, "4 p"]) -> Float[Tensor, " p"]:
+    """Return h = k(s, s') + k(t, t') − k(s, t') − k(s', t) for each pair: Gretton et al., JMLR 2012, Lemma 14."""
+    return K[0] + K[1] - K[2] - K[3]
+
+
+def shuffled(count: int, generator: torch.Generator) -> Tensor:
+    """Return the numbers 0 … count − 1 in random order, on the generator's device."""
+    return torch.randperm(count, generator=generator, device=generator.device)
+
+
+def _bandwidth(kernel: GaussianKernel, rows: Tensor, generator: torch.Generator) -> Tensor:
+    if kernel.bandwidth == "median" and len(rows) > MEDIAN_ROWS:  # a median costs O(N²) memory
+        rows = rows[shuffled(len(rows), generator)[:MEDIAN_ROWS].to(rows.device)]
+    return kernel.find_bandwidth(rows)
+
+
+def _read(name: str, sample: object, least: int) -> list[Tensor]:
+    layers = list(sample) if isinstance(sample, list | tuple) else [sample]
+    if not layers:
+        raise ValueError(f"{name} is an empty list; expected a matrix or one or more layers.")
+    tensors = []
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, np.ndarray | Tensor):
+            raise TypeError(
+                f"{name} must be a matrix (NumPy array or tensor) or a list of them; layer {index} is a "
+                f"{type(layer).__name__}. Convert it with numpy.asarray."
+            )
+        x = wide(torch.as_tensor(layer).detach())
+        if x.ndim != 2 or x.shape[1] == 0:
+            raise ValueError(
+                f"{name} layer {index} must be a matrix with one row an example; got shape {tuple(x.shape)}. "
+                "Flatten images, and give a single feature a second dimension: x[:, None]."
+            )
+        if len(x) < least:
+            raise ValueError(f"{name} has {len(x)} rows; expected {least} or more.")
+        bad = int((~torch.isfinite(x)).any(1).sum())
+        if bad:
+            raise ValueError(
+                f"{name} layer {index} has NaN or infinity in {bad} of {len(x)} rows; expected finite numbers. "
+                "Drop or impute them."
+            )
+        tensors.append(x)
+    if len({len(x) for x in tensors}) > 1:
+        raise ValueError(
+            f"all {name} layers need the same rows; got {', '.join(str(len(x)) for x in tensors)} rows. "
+            "Row i of every layer must belong to example i."
+        )
+    return tensors
