@@ -14,7 +14,7 @@ from rich.table import Table
 
 import jointadapt
 from jointadapt.config import make_config, read_config
-from jointadapt.errors import UserError, unknown_name
+from jointadapt.errors import Interrupted, UserError, unknown_name
 from jointadapt.flags import config_flags, read_flags
 from jointadapt.progress import Track, bars, silent
 
@@ -205,8 +205,6 @@ def _stdout() -> Any:
 def main() -> None:
     """Run the command line: a user's mistake is one line and exit code 2, an interruption 128 + signal."""
     warnings.showwarning = _print_warning
-    from jointadapt.experiment import Interrupted
-
     try:
         sys.exit(cli(standalone_mode=False) or 0)
     except click.ClickException as error:

@@ -26,6 +26,7 @@ class Config:
     out: str = Field("", description="Run folder to make; by default runs/SOURCE-TARGET-METHOD.")
     method: str = Field("jan", description="How to adapt; `jointadapt ls` names them all.")
     baseline: bool = Field(True, description="Also train without adaptation, to tell whether adapting helped.")
+    report: bool = Field(True, description="Write report.html into the run folder.")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Repeats a run exactly on the CPU.")
 
     backbone: str = Field("auto", description="torchvision or timm name; none, mlp or cnn for arrays.")
@@ -51,8 +52,8 @@ class Config:
 
     device: str = Field("auto", description="auto, cpu, cuda, mps.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field("32-true", description="Of arithmetic.")
-    workers: Annotated[int, Field(ge=-1)] = Field(
-        -1, description="Processes that decode images; -1: one a core, at most 8."
+    workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto", description="Processes that decode images; auto: one a core, at most 8."
     )
     checkpoint_every: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="Steps between checkpoints; auto: ten a run."

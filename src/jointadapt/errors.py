@@ -1,11 +1,20 @@
-"""The one exception that means: the user can mend this."""
+"""The two exceptions that a user causes: a mistake to mend, and a wish to stop."""
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(ValueError):
     """A mistake in the input, told in one line: what was expected, what came, what to do. The CLI exits with 2."""
+
+
+class Interrupted(Exception):  # noqa: N818
+    """A signal ended the training, after a checkpoint was written. The CLI exits with 128 + the signal's number."""
+
+    def __init__(self, number: int, folder: Path | None = None) -> None:
+        super().__init__(f"stopped, with a checkpoint; go on with: jointadapt train --resume {folder}")
+        self.number = number
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

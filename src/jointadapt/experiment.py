@@ -27,7 +27,7 @@ from jointadapt.config import Config, make_config
 from jointadapt.data import UNLABELLED, Batches, Domain, align, extract, from_arrays, read_domain
 from jointadapt.data.files import default_cache
 from jointadapt.data.images import open_rgb
-from jointadapt.errors import UserError
+from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, evaluate, verdict
 from jointadapt.methods import build_method, options_of
 from jointadapt.model import Model
@@ -39,15 +39,7 @@ from jointadapt.trainer import Record, Trainer
 
 BASELINE = "source-only"
 RECORDS = 200
-PICTURED_ROWS = 500
-
-
-class Interrupted(Exception):  # noqa: N818
-    """A signal ended the training; a checkpoint was written first."""
-
-    def __init__(self, number: int, folder: Path | None = None) -> None:
-        super().__init__(f"stopped, with a checkpoint; go on with: jointadapt train --resume {folder}")
-        self.number = number
+PICTURED_ROWS = 300
 
 
 @dataclass(frozen=True)
@@ -136,8 +128,8 @@ def execute(
         run = _run(config, data, baseline, fabric, track)
     except Interrupted as stop:
         raise Interrupted(stop.number, out) from None
-    for folder in {out / BASELINE if baseline else out, out}:
-        write_report(folder, lambda row: thumbnail(data.pictures, row))
+    if config.report:
+        write_report(out, lambda row: thumbnail(data.pictures, row))
     return run
 
 
