@@ -1,11 +1,14 @@
 """Joint adaptation networks: labelled source + unlabelled target data → a classifier that works on the target."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from jointadapt.discrepancy import jmmd_biased, jmmd_linear, jmmd_unbiased, mmd_biased, mmd_unbiased
+from jointadapt.discrepancy import jmmd_biased, jmmd_block, jmmd_linear, jmmd_unbiased, mmd_biased, mmd_unbiased
 from jointadapt.kernels import GaussianKernel
+from jointadapt.two_sample import two_sample_test
 
 if TYPE_CHECKING:
+    from jointadapt.data import from_arrays, read_domain
     from jointadapt.experiment import resume, train
     from jointadapt.model import Model
 
@@ -14,24 +17,30 @@ __version__ = "0.1.0"
 __all__ = [
     "GaussianKernel",
     "Model",
+    "from_arrays",
     "jmmd_biased",
+    "jmmd_block",
     "jmmd_linear",
     "jmmd_unbiased",
     "mmd_biased",
     "mmd_unbiased",
+    "read_domain",
     "resume",
     "train",
+    "two_sample_test",
 ]
+
+_LATER = {
+    "train": "experiment",
+    "resume": "experiment",
+    "Model": "model",
+    "read_domain": "data",
+    "from_arrays": "data",
+}
 
 
 def __getattr__(name: str) -> object:
     """Load what needs the networks only when it is asked for: `import jointadapt` for a loss stays light."""
-    if name in ("train", "resume"):
-        from jointadapt import experiment
-
-        return getattr(experiment, name)
-    if name == "Model":
-        from jointadapt.model import Model
-
-        return Model
-    raise AttributeError(f"module 'jointadapt' has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module 'jointadapt' has no attribute {name!r}")
+    return getattr(import_module(f"jointadapt.{_LATER[name]}"), name)

@@ -207,7 +207,8 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
     summary = {
         "jointadapt": jointadapt.__version__,
         "task": f"{data.source.name} → {data.target.name}",
-        **{name: getattr(config, name) for name in ("method", "backbone", "frozen", "steps", "seed")},
+        **{name: getattr(config, name) for name in ("method", "backbone", "steps", "seed")},
+        "frozen": data.frozen,
         "classes": list(data.source.classes),
         "source": _describe(data.source, config.source),
         "target": _describe(data.target, config.target),
@@ -299,7 +300,7 @@ def _against(baseline: Run | None, predicted: Tensor, target: Domain, method: st
     return {
         "baseline": {key: baseline.summary[key] for key in ("evaluation", "source_accuracy", "confidence")},
         "agreement": 100 * (predicted == plain).double().mean().item(),
-        "verdict": verdict(predicted, plain, target.labels, method),
+        "verdict": verdict(predicted, plain, target.labels, method.upper()),
     }
 
 

@@ -34,14 +34,14 @@ class Activations(NamedTuple):
 class Network(nn.Module):
     """A classifier whose hidden layers can be seen.
 
-    The last hidden layer of the backbone passes a bottleneck (linear, BatchNorm, ReLU, dropout), which then stands in its
-    place; `bottleneck=0` leaves it out. None is JAN's own choice: 256, but 0 behind fc7 of AlexNet and VGG.
+    The last hidden layer of the backbone passes a bottleneck (linear, BatchNorm, ReLU, dropout), which then stands in
+    its place; `bottleneck=0` leaves it out. None is JAN's own choice: 256, but 0 behind fc7 of AlexNet and VGG.
 
     BatchNorm: a pretrained backbone keeps the statistics it came with (evaluation mode), so no domain moves them. The
-    layers that are new are one map for both domains, normalised by the statistics of the pooled batch, when a method looks
-    at the target; the network is then called once with source and target rows together. A source-only model never sees a
-    target row. Statistics of each domain apart would align the domains' means whatever their label proportions are: on
-    frozen features that cost JAN 2 to 5 points.
+    layers that are new are one map for both domains: when a method looks at the target, the network is called once with
+    source and target rows together, and the statistics of that pooled batch normalise both. A source-only model never
+    sees a target row. Statistics of each domain apart would align the domains' means whatever their label proportions
+    are, and cost JAN accuracy (docs/methods.md has the numbers).
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from jointadapt.networks import Activations, reverse
 
 
 class JANA(Method):
-    """JMMD² of θ(layers), where θ, one fully connected layer on each, maximises it and the network minimises it: Eq. (10).
+    """JMMD² of θ(layers): θ, one fully connected layer on each, maximises what the network minimises, Eq. (10).
 
     θ starts as the identity, so training starts as JAN. Options as JAN's.
 
@@ -33,7 +33,7 @@ class JANA(Method):
         self.theta = nn.ModuleList(_identity(width) for width in widths)
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
-        """Return JMMD² as θ sees it. Two reversals: θ lies between them and ascends, the network behind both descends."""
+        """Return JMMD² as θ sees it. Of the two reversals θ lies between, and ascends; the network has both behind it."""
         source_layers, target_layers = (
             [theta(reverse(layer)) for theta, layer in zip(self.theta, sample.layers, strict=True)]
             for sample in (source, target)

@@ -1,0 +1,46 @@
+"""The documentation says what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from jointadapt.cli import cli
+from jointadapt.methods import METHODS, options_of
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_help_of_train_stands_in_the_docs():
+    shown = CliRunner().invoke(cli, ["train", "--help"], prog_name="jointadapt", terminal_width=110).output
+    assert blocks("docs/usage.md", "text") == [shown], "paste the output of: jointadapt train --help"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_and_its_options_are_documented(method):
+    page = (ROOT / "docs/methods.md").read_text("utf-8")
+    assert f"\n`{method}`\n: " in page
+    for option in options_of(method):
+        row = next(line for line in page.splitlines() if line.startswith(f"| `--{option.replace('_', '-')}`"))
+        assert method in [name.strip() for name in row.split("|")[2].split(",")]
+
+
+def test_the_readmes_python_runs():
+    (code,) = blocks("README.md", "python")
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_readmes_links_are_there():
+    for link in re.findall(r"\]\(((?!http)[^)]+)\)", (ROOT / "README.md").read_text("utf-8")):
+        assert (ROOT / link).exists(), link
+
+
+def test_the_readme_gives_the_two_commands():
+    (first, *_) = blocks("README.md", "console")
+    assert [line.split("#")[0].strip() for line in first.splitlines()] == ["$ make demo", "$ make test"]
+    assert "make test" in (ROOT / ".ci/run").read_text("utf-8")
