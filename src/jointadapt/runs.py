@@ -37,8 +37,9 @@ class RunFolder:
         """Whether everything but the report has been written."""
         return (self.path / "summary.json").is_file()
 
-    def create(self) -> None:
-        """Make the folder; one that holds something already is left alone."""
+    def create(self) -> list[Path]:
+        """Make the folder, and return what was made, innermost first; one that holds something already is left alone."""
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
@@ -47,6 +48,7 @@ class RunFolder:
                 )
         except OSError as error:
             raise UserError(f"{self.path} cannot be written to ({error.strerror}); choose another --out.") from error
+        return missing
 
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration."""
@@ -55,7 +57,7 @@ class RunFolder:
     def read_config(self) -> Config:
         """Return the configuration."""
         if not (self.path / "config.toml").is_file():
-            raise UserError(f"{self.path} holds no run (config.toml).")
+            raise UserError(f"{self.path} holds no run (config.toml); give the folder of an interrupted run.")
         return make_config(read_config(self.path / "config.toml"))
 
     def checkpoints(self) -> list[Path]:

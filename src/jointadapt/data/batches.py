@@ -42,7 +42,11 @@ class Batches(Dataset):
         if workers <= 0:
             return map(self.__getitem__, range(start, stop))
         steps = range(start, stop)
-        return iter(DataLoader(self, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=4))
+        # A loader draws a seed as it starts. From a generator of its own, or a resumed run's chance would be another.
+        loader = DataLoader(
+            self, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=4, generator=torch.Generator()
+        )
+        return iter(loader)
 
     def _rows(self, domain: Domain, step: int, stream: int) -> list[int]:
         """Return rows step·B … of an endless stream of shuffles of the domain."""
