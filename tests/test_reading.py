@@ -148,29 +148,29 @@ def test_checking_images_leaves_warnings_as_they_were(tmp_path: Path) -> None:
 def test_image_of_any_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "picture.tif"
     if mode == "I;16":
-        Image.fromarray(np.full((32, 32), 200 << 8, dtype=np.uint16)).save(path)
+        Image.fromarray(np.full((32, 32), 204 << 8, dtype=np.uint16)).save(path)
     else:
-        Image.new("RGB", (32, 32), (200, 200, 200)).convert(mode, dither=Image.Dither.NONE).save(path)
+        Image.new("RGB", (32, 32), (204, 204, 204)).convert(mode, dither=Image.Dither.NONE).save(path)
     assert read_domain(tmp_path).skipped == 0
     picture = read_image(path)
     assert picture.shape == (3, 32, 32)
     assert picture.dtype == torch.uint8
-    assert picture.float().mean() == pytest.approx(255 if mode == "1" else 200, abs=2)
+    assert picture.float().mean() == pytest.approx(255 if mode == "1" else 204, abs=2)
 
 
 @pytest.mark.parametrize(("mode", "suffix"), [("L", "jpg"), ("CMYK", "jpg"), ("P", "png"), ("LA", "png"), ("I;16", "png")])
 def test_jpeg_and_png_of_any_mode_become_rgb(tmp_path: Path, mode: str, suffix: str) -> None:
     path = tmp_path / f"picture.{suffix}"
     if mode == "I;16":
-        Image.fromarray(np.full((32, 32), 200 << 8, dtype=np.uint16)).save(path)
+        Image.fromarray(np.full((32, 32), 204 << 8, dtype=np.uint16)).save(path)
     else:
-        Image.new("RGB", (32, 32), (200, 200, 200)).convert(mode).save(path)
+        Image.new("RGB", (32, 32), (204, 204, 204)).convert(mode).save(path)
     picture = read_image(path)
     assert picture.shape == (3, 32, 32)
-    assert picture.float().mean() == pytest.approx(200, abs=3)
+    assert picture.float().mean() == pytest.approx(204, abs=3)
 
 
-def test_colours_and_orientation_survive_both_decoders(tmp_path: Path) -> None:
+def test_colours_and_orientation_survive(tmp_path: Path) -> None:
     picture = Image.new("RGB", (4, 2), (250, 10, 20))
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90°

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -32,7 +33,7 @@ class Batches(Dataset):
         if self.transform is None:
             return self.source.rows(rows_s), self.source.labels[rows_s], self.target.rows(rows_t)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((self.seed << 32) + step)
+            torch.manual_seed(_mixed(self.seed, step))
             x_s, x_t = self.source.rows(rows_s, self.transform), self.target.rows(rows_t, self.transform)
         return x_s, self.source.labels[rows_s], x_t
 
@@ -57,5 +58,10 @@ class Batches(Dataset):
 
 @lru_cache(maxsize=8)
 def _shuffle(size: int, stream: int, epoch: int) -> list[int]:
-    generator = torch.Generator().manual_seed((stream << 32) + epoch)
+    generator = torch.Generator().manual_seed(_mixed(stream, epoch))
     return torch.randperm(size, generator=generator).tolist()
+
+
+def _mixed(*numbers: int) -> int:
+    """Return one seed of 32 bits from several numbers: torch's generator on the CPU looks at no more than the low 32."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

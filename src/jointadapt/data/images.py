@@ -13,14 +13,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import InterpolationMode, v2
 
 from jointadapt.data.files import write_atomically
 from jointadapt.progress import Track, silent
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-DECODED_BY_TORCHVISION = frozenset({".jpg", ".jpeg", ".png"})
 
 
 def is_image(path: Path) -> bool:
@@ -30,15 +28,6 @@ def is_image(path: Path) -> bool:
 
 def read_image(path: Path) -> Tensor:
     """Return the picture as uint8 (3, height, width), turned as its EXIF data say; any mode becomes RGB."""
-    if path.suffix.lower() in DECODED_BY_TORCHVISION:
-        try:
-            # Read here and not by torchvision, whose own reader takes no name with a byte that is not UTF-8.
-            raw = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-            picture = decode_image(raw, ImageReadMode.RGB, apply_exif_orientation=True)
-            if picture.dtype == torch.uint8:
-                return picture
-        except RuntimeError:
-            pass  # an unusual JPEG or PNG, or another format under this name: Pillow knows more of them
     return torch.from_numpy(np.array(open_rgb(path))).permute(2, 0, 1)
 
 

@@ -189,18 +189,20 @@ def _readable(domain: Domain, cache: Path, track: Track) -> Domain:
 
 def _load(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read as a NumPy array ({error}).") from error
+        with path.open("rb") as file:
+            return np.load(file, allow_pickle=False)
+    except Exception as error:
+        # zipfile, pickle and numpy raise a dozen kinds on a broken file.
+        raise UserError(f"{path} cannot be read as a NumPy array ({' '.join(str(error).split())}).") from error
 
 
 def _npz(path: Path) -> Domain:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key.lower(): archive[key] for key in archive.files}
     except Exception as error:
-        # zipfile and numpy raise a dozen kinds on a broken archive.
-        raise UserError(f"{path} cannot be read as a NumPy archive ({error}).") from error
+        # As above, and an AttributeError for a single array under this name.
+        raise UserError(f"{path} cannot be read as a NumPy archive ({' '.join(str(error).split())}).") from error
     rows = next((arrays[key] for key in FEATURE_KEYS if key in arrays), None)
     if rows is None:
         raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}; name the rows {' or '.join(FEATURE_KEYS)}.")
