@@ -158,7 +158,9 @@ def test_image_of_any_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     assert picture.float().mean() == pytest.approx(255 if mode == "1" else 204, abs=2)
 
 
-@pytest.mark.parametrize(("mode", "suffix"), [("L", "jpg"), ("CMYK", "jpg"), ("P", "png"), ("LA", "png"), ("I;16", "png")])
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("L", "jpg"), ("CMYK", "jpg"), ("P", "png"), ("LA", "png"), ("I;16", "png")]
+)
 def test_jpeg_and_png_of_any_mode_become_rgb(tmp_path: Path, mode: str, suffix: str) -> None:
     path = tmp_path / f"picture.{suffix}"
     if mode == "I;16":
@@ -194,7 +196,9 @@ def test_file_of_any_name_is_read(tmp_path: Path, name: bytes) -> None:
 def test_image_list_holds_paths_with_spaces_and_labels(tmp_path: Path) -> None:
     for name in ("a b.png", "sub/c.png", "d\u2028e.png", "f.png"):
         draw(tmp_path / name)
-    (tmp_path / "list.txt").write_text(f"a b.png 1\r\n\nsub/c.png 0\nd\u2028e.png 10\n{tmp_path / 'f.png'} -1\n", "utf-8")
+    (tmp_path / "list.txt").write_text(
+        f"a b.png 1\r\n\nsub/c.png 0\nd\u2028e.png 10\n{tmp_path / 'f.png'} -1\n", "utf-8"
+    )
     domain = read_domain(tmp_path / "list.txt")
     assert domain.classes == ("0", "1", "10")
     assert domain.labels.tolist() == [1, 0, 2, UNLABELLED]

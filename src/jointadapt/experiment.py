@@ -201,6 +201,7 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
     backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
     network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
     _fit(config, network, data, folder, fabric, track)
+    network.float()  # also after training in float64, as rows are float32
     transform = backbone.preprocessing.evaluation() if data.source.holds_images and backbone.preprocessing else None
     features_s, probabilities_s = activations(network, data.source, transform, track=track)
     features_t, probabilities_t = activations(network, data.target, transform, track=track)
@@ -296,7 +297,7 @@ def _stop_requests() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _finite(record: Record) -> dict[str, float]:
+def _finite(record: Record) -> dict[str, int | float]:
     numbers = record.numbers()
     if not np.isfinite([numbers["risk"], numbers["transfer"]]).all():
         raise UserError(

@@ -77,7 +77,7 @@ class RunFolder:
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
         self._write("metrics.jsonl", "".join(kept).encode())
 
-    def add_metrics(self, record: dict[str, float]) -> None:
+    def add_metrics(self, record: dict[str, int | float]) -> None:
         """Append a record."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
@@ -115,12 +115,14 @@ def write_predictions(
     """Write a CSV of item, class and probability, and of the label where the domain has labels."""
     confidence, predicted = probabilities.max(1)
     writer = csv.writer(file, lineterminator="\n")
+    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # Python < 3.13 lets a bare \r through
     if header:
         writer.writerow(["item", "class", "probability"] + ["label"] * domain.labelled)
     rows = zip(domain.items, predicted.tolist(), confidence.tolist(), domain.labels.tolist(), strict=True)
     for item, index, probability, label in rows:
         known = [domain.classes[label] if label != UNLABELLED else ""] * domain.labelled
-        writer.writerow([item, classes[index], f"{probability:.6f}", *known])
+        row = [item, classes[index], f"{probability:.6f}", *known]
+        (quoting if "\r" in "".join(row) else writer).writerow(row)
 
 
 def free_folder(source: str, target: str, method: str) -> Path:

@@ -219,7 +219,9 @@ def _parse(path: Path, read) -> pa.Table:
 def _table(table: pa.Table, path: Path) -> Domain:
     columns = {name.lower(): column for name, column in zip(table.column_names, table.columns, strict=True)}
     if len(columns) < table.num_columns:
-        raise UserError(f"{path} has two columns of one name (its columns: {', '.join(table.column_names)}); rename one.")
+        raise UserError(
+            f"{path} has two columns of one name (its columns: {', '.join(table.column_names)}); rename one."
+        )
     label = next((columns[key] for key in LABEL_KEYS if key in columns), None)
     items = next((columns[key] for key in ITEM_KEYS if key in columns), None)
     others = {name: column for name, column in columns.items() if name not in LABEL_KEYS + ITEM_KEYS}
