@@ -220,7 +220,7 @@ def test_image_list_names_the_first_missing_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfe\x00\x01 1\n"], ids=["empty", "blank", "bytes"])
 def test_broken_image_list_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "list.txt").write_bytes(content)
-    with pytest.raises(UserError, match="is empty|are not there"):
+    with pytest.raises(UserError, match=r"is empty|are not there"):
         read_domain(tmp_path / "list.txt")
 
 
