@@ -44,9 +44,10 @@ def command(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["jointadapt", *map(str, arguments)])
         capsysbinary.readouterr()
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:
+        with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)
-            main()
+            with pytest.raises(SystemExit) as stop:
+                main()
         out, err = (text.decode(errors="surrogateescape") for text in capsysbinary.readouterr())
         assert isinstance(stop.value.code, int)
         return Outcome(stop.value.code, out, err)

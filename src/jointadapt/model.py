@@ -48,7 +48,7 @@ class Model:
 
     def save(self, path: Path) -> None:
         """Write weights, classes and configuration as one safetensors file."""
-        # One entry, as safetensors writes several in an order of chance; and nothing of where and how fast it was trained.
+        # One entry, as safetensors writes several in an order of chance; and nothing of where it was trained.
         config = dataclasses.replace(self.config, out="", cache="", workers="auto")  # pyright: ignore[reportArgumentType]
         about = {"classes": self.classes, "config": dataclasses.asdict(config), "shape": self.shape}  # pyright: ignore[reportArgumentType]
         metadata = {"jointadapt": json.dumps(about)}

@@ -38,7 +38,7 @@ class RunFolder:
         return (self.path / "summary.json").is_file()
 
     def create(self) -> list[Path]:
-        """Make the folder, and return what was made, innermost first; one that holds something already is left alone."""
+        """Make the folder and return what was made, innermost first; one that holds something is left alone."""
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)

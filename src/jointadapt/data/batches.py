@@ -63,5 +63,5 @@ def _shuffle(size: int, stream: int, epoch: int) -> list[int]:
 
 
 def _mixed(*numbers: int) -> int:
-    """Return one seed of 32 bits from several numbers: torch's generator on the CPU looks at no more than the low 32."""
+    """Return one seed of 32 bits from several numbers: torch's generator on the CPU looks at the low 32 only."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
