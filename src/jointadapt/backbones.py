@@ -88,12 +88,24 @@ def build_backbone(name: str, weights: str = "default", shape: tuple[int, ...] |
     if name in SMALL:
         if shape is None:
             raise UserError(f"the backbone {name!r} is for arrays; for image files choose another, as resnet50.")
+        if weights not in ("default", "none"):
+            raise UserError(f"the backbone {name!r} takes no weights; leave --weights out, or choose another backbone.")
         return _small(name, shape)
+    if name in torchvision.models.list_models(torchvision.models) or _in_timm(name.removeprefix("timm/")):
+        _check_rows(name, shape)
     if name.startswith("timm/") or (name not in torchvision.models.list_models(torchvision.models) and _in_timm(name)):
         return _from_timm(name.removeprefix("timm/"), weights)
     if name not in torchvision.models.list_models(torchvision.models):
         raise unknown_name("backbone", name, backbone_names())
     return _from_torchvision(name, weights)
+
+
+def _check_rows(name: str, shape: tuple[int, ...] | None) -> None:
+    if shape is not None and (len(shape) != 3 or shape[0] != 3):
+        raise UserError(
+            f"the backbone {name!r} needs images of three channels, and rows have shape {shape}; "
+            f"choose {', '.join(SMALL)}."
+        )
 
 
 def recorded(backbone: Backbone) -> Backbone:
@@ -175,7 +187,10 @@ def _torchvision_preprocessing(weights: torchvision.models.WeightsEnum) -> Prepr
 def _from_timm(name: str, weights: str) -> Backbone:
     if not _in_timm(name):
         raise unknown_name("backbone", name, timm.list_models())
-    model = timm.create_model(name, pretrained=False, num_classes=0)
+    try:
+        model = timm.create_model(name, pretrained=False, num_classes=0)
+    except RuntimeError as error:
+        raise UserError(f"timm has no backbone {name!r} ({' '.join(str(error).split())[:160]}).") from error
     _load(model, name, weights, lambda: timm.create_model(name, pretrained=True, num_classes=0).state_dict())
     data = resolve_model_data_config(model)
     crop = data["input_size"][-1]
@@ -243,6 +258,8 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
         # pickle's own errors: an object that is more than tensors, or no pickle at all.
         raise UserError(f"{path} holds more than tensors, or none; give a .safetensors or .pth state_dict.") from error
     state = state.get("state_dict", state) if isinstance(state, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise UserError(f"{path} is no state_dict; give a file that maps names to tensors.")
     return {key.removeprefix("module."): value for key, value in state.items()}

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import sys
 import warnings
@@ -11,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import jointadapt
 from jointadapt.config import make_config, read_config
@@ -59,12 +61,15 @@ def train(file: str | None, resumed: str | None, json_: bool, **flags: Any) -> N
     else:
         run = execute(make_config({**(read_config(file) if file else {}), **given}), track=track)
     assert run.folder is not None
+    report = run.folder / "report.html"
     if json_:
-        _print_json({**run.summary, "run": str(run.folder), "report": str(run.folder / "report.html")})
+        _print_json({**run.summary, "run": str(run.folder), "report": str(report) if report.exists() else None})
         return
     _print_runs(run.summary)
     click.echo(run.summary["verdict"])
-    click.echo(f"Run folder: {run.folder}\nReport: {run.folder / 'report.html'}")
+    click.echo(f"Run folder: {run.folder}")
+    if report.exists():
+        click.echo(f"Report: {report}")
 
 
 @cli.command()
@@ -92,11 +97,11 @@ def predict(run: str, paths: tuple[str, ...], out: str | None, json_: bool) -> N
         _print_json({"predictions": rows})
         return
     try:
-        with open(out, "x", newline="", errors="surrogateescape") if out else _stdout() as file:  # noqa: PTH123
+        with open(out, "x", newline="", encoding="utf-8", errors="surrogateescape") if out else _stdout() as file:  # noqa: PTH123
             for number, (domain, probabilities) in enumerate(results):
                 write_predictions(file, domain.unlabelled(), probabilities, model.classes, header=number == 0)
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
+        if isinstance(error, BrokenPipeError) or out is None:
             raise
         raise UserError(f"{out} cannot be written ({error.strerror}); choose another --out.") from error
 
@@ -114,6 +119,8 @@ def evaluate(run: str, path: str, json_: bool) -> None:
     model, domain = Model.load(run), read_domain(path, track=_track(json_))
     if not domain.labelled:
         raise UserError(f"{path} has no labels to evaluate on; give class folders, or use: jointadapt predict")
+    for note in domain.notes:
+        warnings.warn(note, stacklevel=1)
     domain, surplus = domain.in_classes(model.classes)
     if surplus:
         warnings.warn(f"not counted, as the model does not know them: {', '.join(surplus)}", stacklevel=1)
@@ -129,7 +136,7 @@ def evaluate(run: str, path: str, json_: bool) -> None:
     click.echo(f"mean per-class accuracy  {result.mean_per_class_accuracy:6.2f} %")
     table = Table("true \\ predicted", *(str(number) for number in range(len(model.classes))), title="confusion matrix")
     for number, (name, row) in enumerate(zip(model.classes, result.confusion, strict=True)):
-        table.add_row(f"{number} {name}", *(str(count) if count else "·" for count in row))
+        table.add_row(Text(f"{number} {name}"), *(str(count) if count else "·" for count in row))
     Console().print(table)
 
 
@@ -175,7 +182,7 @@ def demo(out: Path | None, json_: bool) -> None:
 
 
 def _print_runs(summary: dict[str, Any]) -> None:
-    table = Table("", "target accuracy", "mean per class", "source accuracy", title=summary["task"])
+    table = Table("", "target accuracy", "mean per class", "source accuracy", title=Text(summary["task"]))
     rows = [("source-only", summary["baseline"])] if summary["baseline"] else []
     for name, row in [*rows, (summary["method"], summary)]:
         measured = row["evaluation"]
@@ -191,7 +198,12 @@ def _print_json(value: Any) -> None:
 
 def _print_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, UserWarning):
-        click.echo(f"jointadapt: warning: {message}", err=True)
+        _print_error(f"warning: {message}")
+
+
+def _print_error(message: str) -> None:
+    """Print one line; what is no text in it (line ends, terminal codes, bytes of no character) is escaped."""
+    click.echo("jointadapt: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in message), err=True)
 
 
 def _track(json_: bool) -> Track:
@@ -205,17 +217,30 @@ def _stdout() -> Any:
 def main() -> None:
     """Run the command line: a user's mistake is one line and exit code 2, an interruption 128 + signal."""
     warnings.showwarning = _print_warning
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a file's name may hold bytes that are no UTF-8
     try:
-        sys.exit(cli(standalone_mode=False) or 0)
-    except click.ClickException as error:
+        sys.exit(cli(standalone_mode=False, prog_name="jointadapt") or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)
+    except click.ClickException as error:
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        _print_error(error.format_message() + (f" See: {context.command_path} --help" if context else ""))
+        sys.exit(2)
     except (UserError, Interrupted) as error:
-        click.echo(f"jointadapt: {error}", err=True)
+        _print_error(str(error))
         sys.exit(128 + error.number if isinstance(error, Interrupted) else 2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("jointadapt: interrupted", err=True)
+        _print_error("interrupted")
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:  # a full disk, a folder that goes away
+        _print_error(f"{error}; mend that, and start again or train --resume.")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,7 @@ class Config:
     method: str = Field("jan", description="How to adapt; `jointadapt ls` names them all.")
     baseline: bool = Field(True, description="Also train without adaptation, to tell whether adapting helped.")
     report: bool = Field(True, description="Write report.html into the run folder.")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Repeats a run exactly on the CPU.")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Repeats a run exactly on the CPU.")
 
     backbone: str = Field("auto", description="torchvision or timm name; none, mlp or cnn for arrays.")
     weights: str = Field("default", description="default (downloads torchvision's or timm's), none, or a file.")

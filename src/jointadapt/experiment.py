@@ -8,7 +8,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,10 +113,15 @@ def execute(
     target = target or _read(config.target, "target", cache, track)
     out = Path(config.out) if config.out else free_folder(source.name, target.name, config.method)
     config = replace(config, backbone=_choose_backbone(config.backbone, source), out=str(out))
-    if not resuming:
-        RunFolder(out).create()
-    fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
-    data = _prepare(config, source, target, fabric, cache, track)
+    made = [] if resuming else RunFolder(out).create()
+    try:
+        fabric = _fabric(config)
+        data = _prepare(config, source, target, fabric, cache, track)
+    except BaseException:
+        with suppress(OSError):
+            for folder in made:  # nothing is in them yet
+                folder.rmdir()
+        raise
     for note in data.notes:
         warnings.warn(note, stacklevel=2)
     RunFolder(out).write_config(config)
@@ -131,6 +136,17 @@ def execute(
     if config.report:
         write_report(out, lambda row: thumbnail(data.pictures, row))
     return run
+
+
+def _fabric(config: Config) -> Fabric:
+    try:
+        return Fabric(accelerator=config.device, devices=1, precision=config.precision)
+    except Exception as error:
+        # Lightning has errors of its own for a device that is unknown, or not there, or not of this precision.
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"--device {config.device} --precision {config.precision} cannot be used ({reason}); try --device auto."
+        ) from error
 
 
 def thumbnail(domain: Domain, row: int) -> Image.Image | None:
@@ -185,6 +201,7 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
     backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
     network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
     _fit(config, network, data, folder, fabric, track)
+    network.float()  # also after training in float64, as rows are float32
     transform = backbone.preprocessing.evaluation() if data.source.holds_images and backbone.preprocessing else None
     features_s, probabilities_s = activations(network, data.source, transform, track=track)
     features_t, probabilities_t = activations(network, data.target, transform, track=track)
@@ -281,7 +298,7 @@ def _stop_requests() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _finite(record: Record) -> dict[str, float]:
+def _finite(record: Record) -> dict[str, int | float]:
     numbers = record.numbers()
     if not np.isfinite([numbers["risk"], numbers["transfer"]]).all():
         raise UserError(

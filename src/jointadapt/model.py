@@ -48,11 +48,10 @@ class Model:
 
     def save(self, path: Path) -> None:
         """Write weights, classes and configuration as one safetensors file."""
-        metadata = {
-            "classes": json.dumps(self.classes),
-            "config": json.dumps(dataclasses.asdict(self.config)),  # pyright: ignore[reportArgumentType]
-            "shape": json.dumps(self.shape),
-        }
+        # One entry, as safetensors writes several in an order of chance; and nothing of where it was trained.
+        config = dataclasses.replace(self.config, out="", cache="", workers="auto")  # pyright: ignore[reportArgumentType]
+        about = {"classes": self.classes, "config": dataclasses.asdict(config), "shape": self.shape}  # pyright: ignore[reportArgumentType]
+        metadata = {"jointadapt": json.dumps(about)}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         write_atomically(path, lambda file: file.write(save(tensors, metadata)))
 
@@ -65,15 +64,14 @@ class Model:
             raise UserError(f"{path} holds no trained model (model.safetensors); give the folder of a finished run.")
         try:
             with safe_open(file, framework="pt") as opened:
-                metadata = opened.metadata() or {}
+                about = json.loads((opened.metadata() or {})["jointadapt"])
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            classes = tuple(json.loads(metadata["classes"]))
-            shape = tuple(json.loads(metadata["shape"]) or ()) or None
-            config = make_config(json.loads(metadata["config"]))
+            classes, shape = tuple(about["classes"]), tuple(about["shape"] or ()) or None
+            config = make_config(about["config"])
             network = Network(
                 build_backbone(config.backbone, "none", shape), len(classes), config.bottleneck_width, config.dropout
             )
             network.load_state_dict(tensors)
-        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{file} is no model of jointadapt ({' '.join(str(error).split())[:160]}).") from error
         return cls(network.eval(), classes, config, shape)

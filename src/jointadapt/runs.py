@@ -37,8 +37,9 @@ class RunFolder:
         """Whether everything but the report has been written."""
         return (self.path / "summary.json").is_file()
 
-    def create(self) -> None:
-        """Make the folder; one that holds something already is left alone."""
+    def create(self) -> list[Path]:
+        """Make the folder and return what was made, innermost first; one that holds something is left alone."""
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
@@ -47,6 +48,7 @@ class RunFolder:
                 )
         except OSError as error:
             raise UserError(f"{self.path} cannot be written to ({error.strerror}); choose another --out.") from error
+        return missing
 
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration."""
@@ -55,7 +57,7 @@ class RunFolder:
     def read_config(self) -> Config:
         """Return the configuration."""
         if not (self.path / "config.toml").is_file():
-            raise UserError(f"{self.path} holds no run (config.toml).")
+            raise UserError(f"{self.path} holds no run (config.toml); give the folder of an interrupted run.")
         return make_config(read_config(self.path / "config.toml"))
 
     def checkpoints(self) -> list[Path]:
@@ -75,7 +77,7 @@ class RunFolder:
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
         self._write("metrics.jsonl", "".join(kept).encode())
 
-    def add_metrics(self, record: dict[str, float]) -> None:
+    def add_metrics(self, record: dict[str, int | float]) -> None:
         """Append a record."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
@@ -113,12 +115,14 @@ def write_predictions(
     """Write a CSV of item, class and probability, and of the label where the domain has labels."""
     confidence, predicted = probabilities.max(1)
     writer = csv.writer(file, lineterminator="\n")
+    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # Python < 3.13 lets a bare \r through
     if header:
         writer.writerow(["item", "class", "probability"] + ["label"] * domain.labelled)
     rows = zip(domain.items, predicted.tolist(), confidence.tolist(), domain.labels.tolist(), strict=True)
     for item, index, probability, label in rows:
         known = [domain.classes[label] if label != UNLABELLED else ""] * domain.labelled
-        writer.writerow([item, classes[index], f"{probability:.6f}", *known])
+        row = [item, classes[index], f"{probability:.6f}", *known]
+        (quoting if "\r" in "".join(row) else writer).writerow(row)
 
 
 def free_folder(source: str, target: str, method: str) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -32,7 +33,7 @@ class Batches(Dataset):
         if self.transform is None:
             return self.source.rows(rows_s), self.source.labels[rows_s], self.target.rows(rows_t)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((self.seed << 32) + step)
+            torch.manual_seed(_mixed(self.seed, step))
             x_s, x_t = self.source.rows(rows_s, self.transform), self.target.rows(rows_t, self.transform)
         return x_s, self.source.labels[rows_s], x_t
 
@@ -42,7 +43,11 @@ class Batches(Dataset):
         if workers <= 0:
             return map(self.__getitem__, range(start, stop))
         steps = range(start, stop)
-        return iter(DataLoader(self, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=4))
+        # A loader draws a seed as it starts. From a generator of its own, or a resumed run's chance would be another.
+        loader = DataLoader(
+            self, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=4, generator=torch.Generator()
+        )
+        return iter(loader)
 
     def _rows(self, domain: Domain, step: int, stream: int) -> list[int]:
         """Return rows step·B … of an endless stream of shuffles of the domain."""
@@ -53,5 +58,10 @@ class Batches(Dataset):
 
 @lru_cache(maxsize=8)
 def _shuffle(size: int, stream: int, epoch: int) -> list[int]:
-    generator = torch.Generator().manual_seed((stream << 32) + epoch)
+    generator = torch.Generator().manual_seed(_mixed(stream, epoch))
     return torch.randperm(size, generator=generator).tolist()
+
+
+def _mixed(*numbers: int) -> int:
+    """Return one seed of 32 bits from several numbers: torch's generator on the CPU looks at the low 32 only."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

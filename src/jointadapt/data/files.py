@@ -17,7 +17,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise UserError(f"{path.parent} cannot be written to ({error.strerror}); choose another place.") from error
+        raise UserError(
+            f"{path.parent} cannot be written to ({error.strerror}); choose another --out, or --cache for features."
+        ) from error
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)

@@ -1,5 +1,6 @@
 """Image files: finding, checking, decoding, transforming."""
 
+import contextlib
 import hashlib
 import json
 import warnings
@@ -12,14 +13,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import InterpolationMode, v2
 
 from jointadapt.data.files import write_atomically
 from jointadapt.progress import Track, silent
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-DECODED_BY_TORCHVISION = frozenset({".jpg", ".jpeg", ".png"})
 
 
 def is_image(path: Path) -> bool:
@@ -29,15 +28,6 @@ def is_image(path: Path) -> bool:
 
 def read_image(path: Path) -> Tensor:
     """Return the picture as uint8 (3, height, width), turned as its EXIF data say; any mode becomes RGB."""
-    if path.suffix.lower() in DECODED_BY_TORCHVISION:
-        try:
-            # Read here and not by torchvision, whose own reader takes no name with a byte that is not UTF-8.
-            raw = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-            picture = decode_image(raw, ImageReadMode.RGB, apply_exif_orientation=True)
-            if picture.dtype == torch.uint8:
-                return picture
-        except RuntimeError:
-            pass  # an unusual JPEG or PNG, or another format under this name: Pillow knows more of them
     return torch.from_numpy(np.array(open_rgb(path))).permute(2, 0, 1)
 
 
@@ -53,14 +43,9 @@ def open_rgb(path: Path) -> Image.Image:
 def defect(path: Path) -> str | None:
     """Return why the file is not a whole, readable image; None when it is one."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", category=UserWarning)
-            with Image.open(path) as picture:
-                picture.draft(
-                    "RGB", (64, 64)
-                )  # JPEG: decodes at an eighth of the size, and still reads all of the file
-                picture.load()
+        with Image.open(path) as picture:
+            picture.draft("RGB", (64, 64))  # JPEG: decodes at an eighth of the size, and still reads all of the file
+            picture.load()
     except Exception as error:
         # Decoders raise whatever they like on hostile bytes (struct.error, SyntaxError, ValueError…).
         return " ".join(str(error).split()) or type(error).__name__
@@ -70,9 +55,12 @@ def defect(path: Path) -> str | None:
 def find_defects(paths: Sequence[Path], cache: Path, track: Track = silent, name: str = "") -> dict[Path, str]:
     """Return the files that are no readable images, with the reason; remembered in the cache for unchanged files."""
     memory = cache / f"checked-{fingerprint(paths)}.json"
-    if memory.exists():
+    with contextlib.suppress(OSError, ValueError, IndexError, AttributeError):  # nothing there, or damaged
         return {paths[int(index)]: reason for index, reason in json.loads(memory.read_text("utf-8")).items()}
-    with ThreadPoolExecutor() as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        # Set once for all threads: filters are shared by them, and one would restore what another had set.
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
         reasons = list(track(pool.map(defect, paths), len(paths), f"checking {name}"))
     found = {index: reason for index, reason in enumerate(reasons) if reason is not None}
     write_atomically(memory, lambda file: file.write(json.dumps(found).encode()))
@@ -83,8 +71,12 @@ def fingerprint(paths: Iterable[Path]) -> str:
     """Return a digest of the files' names, sizes and times of change."""
     digest = hashlib.sha256()
     for path in paths:
-        state = path.stat()
-        digest.update(f"{path.absolute()}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        try:
+            state = path.stat()
+            seen = f"{state.st_size}\0{state.st_mtime_ns}"
+        except OSError:  # a link that leads nowhere, as one finds on decoding it
+            seen = "gone"
+        digest.update(f"{path.absolute()}\0{seen}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
 
 

@@ -77,7 +77,7 @@ def from_arrays(
 ) -> Domain:
     """Return a domain of rows in memory: x (n, d) features, (n, h, w) or (n, h, w, c) images, y (n,) labels or None.
 
-    Integer images are scaled by 1/255. Missing labels within y are None, NaN, "" or −1.
+    Integer images are scaled by 1/255, of 16 bits by 1/65535. Missing labels within y are None, NaN, "" or −1.
     """
     x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
     if x.ndim not in (2, 3, 4) or not len(x):
@@ -86,7 +86,9 @@ def from_arrays(
         )
     if x.dtype.kind not in "fiub":
         raise UserError(f"{name}: numbers are needed; got an array of type {x.dtype}.")
-    rows = torch.from_numpy(x.astype(np.float32) / (255 if x.dtype == np.uint8 and x.ndim > 2 else 1))
+    most = 1 if x.ndim == 2 or x.dtype.kind not in "iu" else 65535 if x.dtype == np.uint16 else 255
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and told of below
+        rows = torch.from_numpy(x.astype(np.float32) / most)
     bad = (~torch.isfinite(rows)).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
         raise UserError(
@@ -106,8 +108,9 @@ def _encode(y: Sequence | np.ndarray | Tensor | None, rows: int, name: str) -> t
     if y is None:
         return torch.full((rows,), UNLABELLED), ()
     values = y.tolist() if isinstance(y, Tensor | np.ndarray) else list(y)
-    if len(values) != rows or any(isinstance(value, list) for value in values):
-        raise UserError(f"{name}: one label a row is needed, {rows} in all; got {len(values)} of shape {np.shape(y)}.")
+    if not isinstance(values, list) or len(values) != rows or any(isinstance(value, list) for value in values):
+        raise UserError(f"{name}: one label a row is needed, {rows} in all; got labels of shape {np.shape(y)}.")
+    values = [value.decode(errors="surrogateescape") if isinstance(value, bytes) else value for value in values]
     values = [None if value in (None, "", UNLABELLED) or value != value else value for value in values]
     values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
     known = sorted({value for value in values if value is not None}, key=lambda v: (isinstance(v, str), v))
@@ -146,14 +149,14 @@ def _images_below(folder: Path) -> list[Path]:
 def _image_list(path: Path) -> Domain:
     paths, labels = [], []
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as a UTF-8 image list ({error}).") from error
+        lines = os.fsdecode(path.read_bytes()).split("\n")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
     for line in filter(None, map(str.strip, lines)):
         name, _, label = line.rpartition(" ")
         if name and not is_image(Path(line)):
             paths.append(path.parent / name.strip())
-            labels.append(int(label) if label.isdecimal() else label)
+            labels.append(int(label) if label.removeprefix("-").isdecimal() else label)
         else:
             paths.append(path.parent / line)
             labels.append(None)
@@ -186,18 +189,20 @@ def _readable(domain: Domain, cache: Path, track: Track) -> Domain:
 
 def _load(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read as a NumPy array ({error}).") from error
+        with path.open("rb") as file:
+            return np.load(file, allow_pickle=False)
+    except Exception as error:
+        # zipfile, pickle and numpy raise a dozen kinds on a broken file.
+        raise UserError(f"{path} cannot be read as a NumPy array ({' '.join(str(error).split())}).") from error
 
 
 def _npz(path: Path) -> Domain:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key.lower(): archive[key] for key in archive.files}
     except Exception as error:
-        # zipfile and numpy raise a dozen kinds on a broken archive.
-        raise UserError(f"{path} cannot be read as a NumPy archive ({error}).") from error
+        # As above, and an AttributeError for a single array under this name.
+        raise UserError(f"{path} cannot be read as a NumPy archive ({' '.join(str(error).split())}).") from error
     rows = next((arrays[key] for key in FEATURE_KEYS if key in arrays), None)
     if rows is None:
         raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}; name the rows {' or '.join(FEATURE_KEYS)}.")
@@ -212,17 +217,23 @@ def _parse(path: Path, read) -> pa.Table:
 
 
 def _table(table: pa.Table, path: Path) -> Domain:
-    columns = {name.lower(): table.column(name) for name in table.column_names}
+    columns = {name.lower(): column for name, column in zip(table.column_names, table.columns, strict=True)}
+    if len(columns) < table.num_columns:
+        raise UserError(
+            f"{path} has two columns of one name (its columns: {', '.join(table.column_names)}); rename one."
+        )
     label = next((columns[key] for key in LABEL_KEYS if key in columns), None)
     items = next((columns[key] for key in ITEM_KEYS if key in columns), None)
-    features = [
-        column.cast(pa.float64())
-        for name, column in columns.items()
-        if name not in LABEL_KEYS + ITEM_KEYS
-        and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
-    ]
+    others = {name: column for name, column in columns.items() if name not in LABEL_KEYS + ITEM_KEYS}
+    features = [column.cast(pa.float64()) for column in others.values() if _is_numeric(column.type)]
+    left_out = [name for name, column in others.items() if not _is_numeric(column.type)]
     if not features:
         raise UserError(f"{path} has no numeric columns; each is one feature (its columns: {', '.join(columns)}).")
     x = np.stack([column.to_numpy() for column in features], axis=1)
     names = [str(item) for item in items.to_pylist()] if items is not None else None
-    return from_arrays(x, label.to_pylist() if label is not None else None, path.stem, names)
+    domain = from_arrays(x, label.to_pylist() if label is not None else None, path.stem, names)
+    return replace(domain, notes=(f"{path}: {', '.join(left_out)} left out, as not numeric.",)) if left_out else domain
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)

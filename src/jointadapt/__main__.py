@@ -1,0 +1,5 @@
+"""`python -m jointadapt`: the command line."""
+
+from jointadapt.cli import main
+
+main()
