@@ -280,7 +280,7 @@ def _stop_requests() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _finite(record: Record) -> dict[str, float]:
+def _finite(record: Record) -> dict[str, float | int]:
     numbers = record.numbers()
     if not np.isfinite([numbers["risk"], numbers["transfer"]]).all():
         raise UserError(

@@ -1,7 +1,7 @@
 """Progress of long loops: a function that wraps an iterable. Silent in the library; the command line shows bars."""
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -10,6 +10,7 @@ from rich.text import Text
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Track(Protocol):
     """Wrap an iterable; `start` items of `total` were done before."""
 

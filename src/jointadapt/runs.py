@@ -75,7 +75,7 @@ class RunFolder:
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
         self._write("metrics.jsonl", "".join(kept).encode())
 
-    def add_metrics(self, record: dict[str, float]) -> None:
+    def add_metrics(self, record: dict[str, float | int]) -> None:
         """Append a record."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")

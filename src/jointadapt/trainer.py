@@ -29,7 +29,7 @@ class Record:
     trade_off: float
     learning_rate: float
 
-    def numbers(self) -> dict[str, float]:
+    def numbers(self) -> dict[str, float | int]:
         """Return the record as plain numbers; on a GPU this waits for the step."""
         return {**vars(self), "risk": self.risk.item(), "transfer": self.transfer.item()}
 
