@@ -30,11 +30,9 @@ def main() -> None:
     parser.add_argument("--weights", default="default")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="OPTION=NUMBER", help="another value of an option"
-    )
+    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="another value of an option")
     arguments = parser.parse_args()
-    options = {name: float(value) for name, value in (text.split("=") for text in arguments.set)}
+    options = {name: _value(value) for name, value in (text.split("=") for text in arguments.set)}
     domains = features(arguments.root, arguments.backbone, arguments.weights)
     tasks = list(itertools.permutations(sorted(domains), 2))
     started = time.monotonic()
@@ -58,6 +56,13 @@ def main() -> None:
         f"\n{time.monotonic() - started:.0f} s, {torch.get_num_threads()} threads, torch {torch.__version__}, ", end=""
     )
     print(f"Python {platform.python_version()}")
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def features(root: Path, name: str, weights: str) -> dict:

@@ -1,5 +1,6 @@
 """A name → a backbone: any torchvision or timm network without its classifier, or a small one for arrays."""
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,9 @@ from safetensors.torch import load_file
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
-from jointadapt.data import Preprocessing
+from jointadapt.data import Domain, Preprocessing, extract
 from jointadapt.errors import UserError, unknown_name
+from jointadapt.progress import Track, silent
 
 SMALL = ("none", "mlp", "cnn")
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
@@ -111,6 +113,30 @@ def _check_rows(name: str, shape: tuple[int, ...] | None) -> None:
 def recorded(backbone: Backbone) -> Backbone:
     """Return the backbone that stands for a frozen one when its features are rows already."""
     return Backbone(Recorded(backbone.widths), backbone.widths, pretrained=True)
+
+
+def features_of(
+    domain: Domain,
+    backbone: Backbone,
+    name: str,
+    device: torch.device,
+    cache: Path,
+    workers: int = 0,
+    track: Track = silent,
+) -> Domain:
+    """Return a domain of images with the frozen backbone's layers, side by side, as rows (n, Σ widths), from the cache.
+
+    The backbone is left as it is; a copy in evaluation mode runs on the device.
+    """
+    if backbone.preprocessing is None:
+        raise UserError(f"the backbone {name!r} is for arrays; for image files choose another, as resnet50.")
+    embedding = copy.deepcopy(backbone).eval().to(device)
+
+    def embed(x: Tensor) -> Tensor:
+        return torch.cat(embedding(x.to(device)), 1)
+
+    key = f"{name} {backbone.digest()}"
+    return extract(domain, embed, backbone.preprocessing.evaluation(), key, cache, workers, track=track)
 
 
 def backbone_names() -> list[str]:

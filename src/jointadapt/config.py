@@ -47,6 +47,9 @@ class Config:
     estimator: Literal["unbiased", "biased", "linear"] = Field("unbiased", description="Of (J)MMD: DAN, JAN, JAN-A.")
     bandwidth: Bandwidth = Field("mean", description="γ of hidden layers: mean, median, or a number: DAN, JAN, JAN-A.")
     scales: tuple[Positive, ...] = Field(FIVE_SCALES, description="Multiples of γ that are summed: DAN, JAN, JAN-A.")
+    kernel_weights: Literal["equal", "optimal"] = Field(
+        "equal", description="Of the summed Gaussians; optimal: of highest test power (MK-MMD): DAN, JAN, JAN-A."
+    )
     output_bandwidth: Bandwidth = Field(SOFTMAX_BANDWIDTH, description="γ of the softmax layer: JAN, JAN-A.")
     hidden: Annotated[int, Field(ge=1)] = Field(1024, description="Width of the discriminator: DANN.")
 

@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 import jointadapt
-from jointadapt.backbones import Backbone, build_backbone, recorded
+from jointadapt.backbones import Backbone, build_backbone, features_of, recorded
 from jointadapt.config import Config, make_config
-from jointadapt.data import UNLABELLED, Batches, Domain, align, extract, from_arrays, read_domain
+from jointadapt.data import UNLABELLED, Batches, Domain, align, from_arrays, read_domain
 from jointadapt.data.files import default_cache
 from jointadapt.data.images import open_rgb
 from jointadapt.errors import Interrupted, UserError
@@ -177,15 +177,9 @@ def _prepare(config: Config, source: Domain, target: Domain, fabric: Fabric, cac
     frozen = config.frozen and source.holds_images
     pictures, shape = target, source.shape
     if frozen:
-        embedding = fabric.to_device(copy.deepcopy(backbone).eval())
-        assert backbone.preprocessing is not None
-        transform, key = backbone.preprocessing.evaluation(), f"{config.backbone} {backbone.digest()}"
-
-        def embed(x: Tensor) -> Tensor:
-            return torch.cat(embedding(x.to(fabric.device)), 1)
-
         source, target = (
-            extract(domain, embed, transform, key, cache, _workers(config), track=track) for domain in (source, target)
+            features_of(domain, backbone, config.backbone, fabric.device, cache, _workers(config), track)
+            for domain in (source, target)
         )
     return Prepared(source, target, pictures, backbone, frozen, shape, notes)
 

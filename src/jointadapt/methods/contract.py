@@ -1,11 +1,47 @@
 """What every method is, and what several of them share."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from jointadapt.discrepancy import jmmd_biased, jmmd_linear, jmmd_unbiased
+from jointadapt.kernels import GaussianKernel
 from jointadapt.networks import Activations
+from jointadapt.two_sample import optimal_weights
 
 ESTIMATORS = {"unbiased": jmmd_unbiased, "biased": jmmd_biased, "linear": jmmd_linear}
+FEWEST_WEIGHED = 4
+
+Kernels = Sequence[GaussianKernel]
+Layers = Sequence[Tensor]
+
+
+def equal_kernels(kernels: Kernels, source: Layers, target: Layers) -> Kernels:  # noqa: ARG001
+    """Return the kernels as they are."""
+    return kernels
+
+
+def optimal_kernels(kernels: Kernels, source: Layers, target: Layers) -> Kernels:
+    """Return the kernels with the non-negative weights β ≥ 0 of highest test power on these layers, without gradient.
+
+    A kernel of one scale stays as it is, and so do all of them for fewer than 4 rows or rows that are not finite.
+    Source: Gretton et al., NIPS 2012; DAN's multi-kernel (Long et al., ICML 2015, Sec. 3.2).
+    """
+    return tuple(_weighed(k, s.detach(), t.detach()) for k, s, t in zip(kernels, source, target, strict=True))
+
+
+def _weighed(kernel: GaussianKernel, source: Tensor, target: Tensor) -> GaussianKernel:
+    finite = bool(source.isfinite().all() & target.isfinite().all())
+    if len(kernel.scales) == 1 or min(len(source), len(target)) < FEWEST_WEIGHED or not finite:
+        return kernel
+    return replace(kernel, weights=optimal_weights(source, target, kernel))
+
+
+KERNEL_WEIGHTS: dict[str, Callable[[Kernels, Layers, Layers], Kernels]] = {
+    "equal": equal_kernels,
+    "optimal": optimal_kernels,
+}
 
 
 class Method(nn.Module):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from jointadapt.kernels import FIVE_SCALES, BandwidthRule, GaussianKernel
-from jointadapt.methods.contract import ESTIMATORS, Method
+from jointadapt.methods.contract import ESTIMATORS, KERNEL_WEIGHTS, Method
 from jointadapt.networks import Activations
 
 
@@ -14,24 +14,28 @@ class DAN(Method):
 
     Args:
         estimator: "unbiased", "biased" or "linear" (the paper's).
-        bandwidth, scales: of the Gaussians, equally weighted, on every layer.
+        bandwidth, scales: of the Gaussians on every layer.
+        kernel_weights: "equal", or "optimal" (the paper's): on every layer, those of highest test power in this batch.
 
-    Source: Long et al., ICML 2015, Eq. (4).
+    Source: Long et al., ICML 2015, Eq. (4); its weights: Eq. (8).
     """
 
     def __init__(
         self,
-        widths: Sequence[int],  # noqa: ARG002
+        widths: Sequence[int],
         *,
         estimator: str = "unbiased",
         bandwidth: float | BandwidthRule = "mean",
         scales: tuple[float, ...] = FIVE_SCALES,
+        kernel_weights: str = "equal",
     ) -> None:
         super().__init__()
         self.mmd = ESTIMATORS[estimator]
-        self.kernel = GaussianKernel(bandwidth, scales)
+        self.kernels = (GaussianKernel(bandwidth, scales),) * len(widths)
+        self.weigh = KERNEL_WEIGHTS[kernel_weights]
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the sum over layers; MMD is JMMD of one layer."""
-        pairs = zip(source.layers, target.layers, strict=True)
-        return sum((self.mmd([s], [t], [self.kernel]) for s, t in pairs), source.logits.new_zeros(()))
+        kernels = self.weigh(self.kernels, source.layers, target.layers)
+        layers = zip(source.layers, target.layers, kernels, strict=True)
+        return sum((self.mmd([s], [t], [kernel]) for s, t, kernel in layers), source.logits.new_zeros(()))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from jointadapt.kernels import FIVE_SCALES, SOFTMAX_BANDWIDTH, BandwidthRule, jan_kernels
-from jointadapt.methods.contract import ESTIMATORS, Method
+from jointadapt.methods.contract import ESTIMATORS, KERNEL_WEIGHTS, Method
 from jointadapt.networks import Activations
 
 
@@ -15,6 +15,7 @@ class JAN(Method):
     Args:
         estimator: "unbiased", "biased" (Eq. 7) or "linear" (Eq. 11).
         bandwidth, scales: of the sum of Gaussians on every layer but the last.
+        kernel_weights: "equal", or "optimal": of those Gaussians, as DAN's, from the batch's own features.
         output_bandwidth: γ of the one Gaussian on the softmax layer.
 
     Source: Long et al., ICML 2017, Eq. (7), (9), (11).
@@ -27,12 +28,15 @@ class JAN(Method):
         estimator: str = "unbiased",
         bandwidth: float | BandwidthRule = "mean",
         scales: tuple[float, ...] = FIVE_SCALES,
+        kernel_weights: str = "equal",
         output_bandwidth: float | BandwidthRule = SOFTMAX_BANDWIDTH,
     ) -> None:
         super().__init__()
         self.jmmd = ESTIMATORS[estimator]
         self.kernels = jan_kernels(len(widths), bandwidth, scales, output_bandwidth)
+        self.weigh = KERNEL_WEIGHTS[kernel_weights]
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return JMMD² of the two batches."""
-        return self.jmmd(source.layers, target.layers, self.kernels)
+        kernels = self.weigh(self.kernels, source.layers, target.layers)
+        return self.jmmd(source.layers, target.layers, kernels)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from jointadapt.kernels import FIVE_SCALES, SOFTMAX_BANDWIDTH, BandwidthRule, jan_kernels
-from jointadapt.methods.contract import ESTIMATORS, Method
+from jointadapt.methods.contract import ESTIMATORS, KERNEL_WEIGHTS, Method
 from jointadapt.networks import Activations, reverse
 
 
@@ -25,11 +25,13 @@ class JANA(Method):
         estimator: str = "unbiased",
         bandwidth: float | BandwidthRule = "mean",
         scales: tuple[float, ...] = FIVE_SCALES,
+        kernel_weights: str = "equal",
         output_bandwidth: float | BandwidthRule = SOFTMAX_BANDWIDTH,
     ) -> None:
         super().__init__()
         self.jmmd = ESTIMATORS[estimator]
         self.kernels = jan_kernels(len(widths), bandwidth, scales, output_bandwidth)
+        self.weigh = KERNEL_WEIGHTS[kernel_weights]
         self.theta = nn.ModuleList(_identity(width) for width in widths)
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
@@ -38,7 +40,8 @@ class JANA(Method):
             [theta(reverse(layer)) for theta, layer in zip(self.theta, sample.layers, strict=True)]
             for sample in (source, target)
         )
-        return reverse(self.jmmd(source_layers, target_layers, self.kernels))
+        kernels = self.weigh(self.kernels, source_layers, target_layers)
+        return reverse(self.jmmd(source_layers, target_layers, kernels))
 
 
 def _identity(width: int) -> nn.Linear:

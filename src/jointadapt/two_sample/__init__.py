@@ -18,7 +18,7 @@ from jointadapt.two_sample.result import TwoSampleTest
 from jointadapt.two_sample.samples import Sample, pool
 from jointadapt.two_sample.weights import optimal_weights
 
-__all__ = ["Method", "Sample", "TwoSampleTest", "optimal_weights", "two_sample_test"]
+__all__ = ["Method", "Sample", "TwoSampleTest", "check_options", "optimal_weights", "two_sample_test"]
 
 Method = Literal["permutation", "aggregated", "cross", "linear"]
 
@@ -66,7 +66,7 @@ def two_sample_test(
     >>> two_sample_test(x[:30], x[30:] + 2).p_value < 0.002
     True
     """
-    _check_options(method, level, permutations)
+    check_options(method, level, permutations)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     rows = pool(source, target, kernels, generator)
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
@@ -81,7 +81,8 @@ def two_sample_test(
                 return linear_test(rows, level, tile, generator)
 
 
-def _check_options(method: str, level: float, permutations: int) -> None:
+def check_options(method: str, level: float, permutations: int) -> None:
+    """Raise a ValueError for options that no test can be made with: the check that `two_sample_test` begins with."""
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}; got {method!r}.")
     if not 0 < level < 1:

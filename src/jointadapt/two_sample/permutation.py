@@ -162,4 +162,5 @@ def _conclude(method: str, pooled: Pooled, level: float, statistics: Tensor, wit
         layers=len(pooled.layers),
         method=method,
         permutations=len(null),
+        null=null,
     )

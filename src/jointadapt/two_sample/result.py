@@ -25,6 +25,7 @@ class TwoSampleTest:
         layers: how many layers were tested jointly.
         method: the test's name.
         permutations: how many were drawn; 0 where a normal threshold takes their place.
+        null: the permuted statistics (permutations,); empty for a normal threshold.
     """
 
     statistic: float
@@ -38,6 +39,7 @@ class TwoSampleTest:
     layers: int
     method: str
     permutations: int
+    null: Tensor = field(default_factory=lambda: torch.empty(0), repr=False)
 
     def top_rows(self, count: int = 5) -> tuple[list[int], list[int]]:
         """Return the indices of the source rows and of the target rows that contribute most, the largest first."""
