@@ -1,6 +1,7 @@
 """One contract over all of METHODS, and each against its paper's formula."""
 
 import pytest
+import reference
 import torch
 from torch import Tensor
 
@@ -10,8 +11,6 @@ from jointadapt.errors import UserError
 from jointadapt.kernels import jan_kernels
 from jointadapt.methods import ESTIMATORS, METHODS, build_method, options_of
 from jointadapt.networks import Activations, reverse
-
-from . import reference
 
 WIDTHS = (6, 5, 3)
 SIZES = (8, 6)
@@ -82,7 +81,7 @@ def test_the_order_of_rows_does_not_matter(name):
 
 
 def test_a_descent_step_on_the_activations_goes_where_the_network_should(name):
-    """A discrepancy gets smaller along the network's −gradient; DANN's network makes its discriminator's loss larger."""
+    """A discrepancy shrinks along the network's −gradient; DANN's network makes its discriminator's loss larger."""
     method, source, target = built(name), sample(8, 0), sample(8, 1, 1.0)
     if not method.uses_target:
         return

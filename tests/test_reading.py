@@ -69,7 +69,7 @@ def test_class_folder_without_images_is_told(tmp_path: Path) -> None:
 def test_one_class_hints_at_an_extra_folder_level(tmp_path: Path) -> None:
     draw_folder(tmp_path / "amazon" / "images", 1)
     source = read_domain(tmp_path / "amazon")
-    with pytest.raises(UserError, match=r"one class only \('images'\).*extra folder level"):
+    with pytest.raises(UserError, match=r"one class only \(images\).*extra folder level"):
         align(source, source)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from jointadapt.kernels import GaussianKernel
-from jointadapt.two_sample import _check_options, two_sample_test
+from jointadapt.two_sample import check_options, two_sample_test
 from jointadapt.two_sample.permutation import _conclude, relabellings, tiled_sums, unbiased
 from jointadapt.two_sample.samples import _read, pool, shuffled
 
@@ -365,12 +365,12 @@ def test_wrong_types_are_named_where_no_checker_runs():
     with pytest.raises(TypeError, match=r"target must be a matrix.*layer 0 is a float.*numpy.asarray"):
         _read("target", [1.0, 2.0], least=2)
     with pytest.raises(ValueError, match="method must be one of permutation, aggregated, cross, linear; got 'boot'"):
-        _check_options("boot", 0.05, 1000)
+        check_options("boot", 0.05, 1000)
 
 
 MEMORY = """
 import torch
-from jointadapt.two_sample import _check_options, two_sample_test
+from jointadapt.two_sample import check_options, two_sample_test
 def peak():
     line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024

@@ -21,7 +21,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Return an error for a name that is not known, with the nearest known ones.
 
     >>> print(unknown_name("method", "jam", ["jan", "dan", "dann"]))
-    unknown method 'jam'; did you mean 'jan' or 'dan'?
+    unknown method 'jam'; did you mean 'jan'?
     """
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3)

@@ -56,8 +56,8 @@ def activations(
 def evaluate(predicted: Tensor, labels: Tensor, classes: int) -> Evaluation | None:
     """Return how well predictions meet the labels; None when there is no label. Classes without rows do not count.
 
-    >>> evaluate(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0]), 2).accuracy
-    66.66666666666667
+    >>> evaluate(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 0, 0]), 2).accuracy
+    75.0
     """
     known = labels != UNLABELLED
     if not known.any():

@@ -56,9 +56,10 @@ class Network(nn.Module):
         self.backbone, self.frozen = backbone, frozen
         if bottleneck is None:
             bottleneck = 0 if len(backbone.widths) > 1 else 256
-        width = bottleneck or backbone.widths[-1]
+        *hidden, last = (int(width) for width in backbone.widths)
+        width = bottleneck or last
         if bottleneck:
-            linear = nn.Linear(backbone.widths[-1], bottleneck)
+            linear = nn.Linear(last, bottleneck)
             nn.init.normal_(linear.weight, std=0.005)
             nn.init.constant_(linear.bias, 0.1)
             norm = nn.BatchNorm1d(bottleneck)
@@ -66,7 +67,7 @@ class Network(nn.Module):
         else:
             self.bottleneck = nn.Identity()
         self.classifier = nn.Linear(width, classes)
-        self.widths = (*backbone.widths[:-1], width, classes)
+        self.widths = (*hidden, width, classes)
         backbone.requires_grad_(not frozen)
 
     def forward(self, x: Tensor) -> Activations:

@@ -21,8 +21,8 @@ KEPT_CHECKPOINTS = 2
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`config.toml`, `metrics.jsonl`, `checkpoints/`, `model.safetensors`, `predictions.csv`, `features.npz`, `summary.json`
-    and `report.html`; with a baseline, a run folder `source-only/` within it.
+    """`config.toml`, `metrics.jsonl`, `checkpoints/`, `model.safetensors`, `predictions.csv`, `features.npz`,
+    `summary.json` and `report.html`; with a baseline, a run folder `source-only/` within it.
     """
 
     path: Path
@@ -44,7 +44,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
                 raise UserError(
-                    f"{self.path} is not empty; choose another --out, or go on with: jointadapt train --resume {self.path}"
+                    f"{self.path} is not empty; choose another --out, or go on with: "
+                    f"jointadapt train --resume {self.path}"
                 )
         except OSError as error:
             raise UserError(f"{self.path} cannot be written to ({error.strerror}); choose another --out.") from error

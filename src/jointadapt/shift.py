@@ -14,6 +14,7 @@ from jointadapt.data import Domain, read_domain
 from jointadapt.data.files import default_cache, write_atomically
 from jointadapt.errors import UserError
 from jointadapt.evaluation import activations
+from jointadapt.figures import null_figure
 from jointadapt.model import Model
 from jointadapt.progress import Track, silent
 from jointadapt.two_sample import Method, TwoSampleTest, check_options, two_sample_test
@@ -113,8 +114,6 @@ class Shift:
 
     def write(self, folder: str | Path) -> None:
         """Write test.json, and the null distributions with the statistics as null.svg and null.png."""
-        from jointadapt.figures import null_figure
-
         folder = Path(folder)
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False).encode(errors="replace")
         write_atomically(folder / FILES[0], lambda file: file.write(text))
@@ -207,10 +206,10 @@ def compare(
         samples = [list(activations(model.network, domain, track=track)) for domain in seen]
         of = f"features × predictions of the {model.config.method} model, jointly"
         comparisons.append(_test(of, pair, samples, seed, options))
-    described = (
+    described_s, described_t = (
         {"name": domain.name, "path": path, "rows": len(domain)} for domain, path in zip(pair, paths, strict=True)
     )
-    return Shift(*described, tuple(comparisons), tuple(notes))
+    return Shift(described_s, described_t, tuple(comparisons), tuple(notes))
 
 
 def _test(

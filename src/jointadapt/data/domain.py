@@ -97,7 +97,7 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
         )
     if len(source.classes) < 2:
         raise UserError(
-            f"the source {source.name!r} has one class only ({source.classes[0]!r}), and a classifier needs two; "
+            f"the source {source.name!r} has one class only ({_some(source.classes)}), and a classifier needs two; "
             "is there an extra folder level? Give the folder whose subfolders are the classes."
         )
     if not target.labelled:

@@ -35,7 +35,7 @@ class JANA(Method):
         self.theta = nn.ModuleList(_identity(width) for width in widths)
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
-        """Return JMMD² as θ sees it. Of the two reversals θ lies between, and ascends; the network has both behind it."""
+        """Return JMMD² as θ sees it. θ lies between the two reversals and ascends; the network has both behind it."""
         source_layers, target_layers = (
             [theta(reverse(layer)) for theta, layer in zip(self.theta, sample.layers, strict=True)]
             for sample in (source, target)
