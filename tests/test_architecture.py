@@ -19,6 +19,7 @@ ROOMS = [
     ("evaluation",),
     ("config",),
     ("flags", "model", "runs"),
+    ("preparation",),
     ("figures",),
     ("shift",),
     ("report",),

@@ -1,7 +1,6 @@
 """Configuration → data, network, method, training, evaluation, report: the only room that knows all the others."""
 
 import copy
-import os
 import platform
 import signal
 import tempfile
@@ -17,21 +16,19 @@ import numpy as np
 import torch
 import torchvision
 from lightning_fabric import Fabric
-from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 import jointadapt
-from jointadapt.backbones import Backbone, build_backbone, features_of, recorded
+from jointadapt.backbones import recorded
 from jointadapt.config import Config, make_config
-from jointadapt.data import UNLABELLED, Batches, Domain, align, from_arrays, read_domain
+from jointadapt.data import Batches, Domain
 from jointadapt.data.files import default_cache
-from jointadapt.data.images import open_rgb
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, evaluate, verdict
 from jointadapt.methods import build_method, options_of
 from jointadapt.model import Model
 from jointadapt.networks import Network
+from jointadapt.preparation import Given, Prepared, as_domain, choose_backbone, prepare, read_role, thumbnail, workers
 from jointadapt.progress import Track, silent
 from jointadapt.report import write_report
 from jointadapt.runs import RunFolder, free_folder
@@ -51,22 +48,6 @@ class Run:
     folder: Path | None
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Aligned domains as the network gets them (features, when the backbone is frozen), the target as people see it."""
-
-    source: Domain
-    target: Domain
-    pictures: Domain
-    backbone: Backbone
-    frozen: bool
-    shape: tuple[int, ...] | None
-    notes: tuple[str, ...]
-
-
-Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
-
-
 def train(source: Given, target: Given, out: str | Path | None = None, track: Track = silent, **options: Any) -> Run:
     """Return a classifier trained on labelled source and unlabelled target data.
 
@@ -81,7 +62,7 @@ def train(source: Given, target: Given, out: str | Path | None = None, track: Tr
     >>> run.model.classes
     ('False', 'True')
     """
-    domains = [_as_domain(given, name) for given, name in ((source, "source"), (target, "target"))]
+    domains = [as_domain(given, name) for given, name in ((source, "source"), (target, "target"))]
     paths = [str(given) if isinstance(given, str | Path) else "" for given in (source, target)]
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
         run = execute(
@@ -109,14 +90,14 @@ def execute(
     """Return the run of a configuration; domains that are not given are read from its paths."""
     options_of(config.method)  # an unknown method should fail before any work
     cache = Path(config.cache) if config.cache else default_cache()
-    source = source or _read(config.source, "source", cache, track)
-    target = target or _read(config.target, "target", cache, track)
+    source = source or read_role(config.source, "source", cache, track)
+    target = target or read_role(config.target, "target", cache, track)
     out = Path(config.out) if config.out else free_folder(source.name, target.name, config.method)
-    config = replace(config, backbone=_choose_backbone(config.backbone, source), out=str(out))
+    config = replace(config, backbone=choose_backbone(config.backbone, source), out=str(out))
     made = [] if resuming else RunFolder(out).create()
     try:
         fabric = _fabric(config)
-        data = _prepare(config, source, target, fabric, cache, track)
+        data = prepare(config, source, target, fabric.device, cache, track)
     except BaseException:
         with suppress(OSError):
             for folder in made:  # nothing is in them yet
@@ -147,41 +128,6 @@ def _fabric(config: Config) -> Fabric:
         raise UserError(
             f"--device {config.device} --precision {config.precision} cannot be used ({reason}); try --device auto."
         ) from error
-
-
-def thumbnail(domain: Domain, row: int) -> Image.Image | None:
-    """Return a picture of a row, when it has one."""
-    if not isinstance(domain.content, Tensor):
-        return open_rgb(domain.content[row])
-    pixels = domain.content[row]
-    if pixels.ndim != 3 or len(pixels) not in (1, 3):
-        return None
-    pixels = 255 * (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp_min(1e-6)
-    return Image.fromarray(pixels.round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy())
-
-
-def _prepare(config: Config, source: Domain, target: Domain, fabric: Fabric, cache: Path, track: Track) -> Prepared:
-    target, notes = align(source, target)
-    source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
-    if source.holds_images != target.holds_images:
-        raise UserError("one domain holds image files, the other arrays; give both as images or both as arrays.")
-    target = _same_shape(source, target)
-    small = [f"{domain.name} has {len(domain)}" for domain in (source, target) if len(domain) < config.batch_size]
-    if small:
-        notes += (
-            f"{' and '.join(small)} rows, fewer than a batch of {config.batch_size}: they repeat within a batch.",
-        )
-    notes = (*source.notes, *target.notes, *notes)
-    torch.manual_seed(config.seed)
-    backbone = build_backbone(config.backbone, config.weights, source.shape)
-    frozen = config.frozen and source.holds_images
-    pictures, shape = target, source.shape
-    if frozen:
-        source, target = (
-            features_of(domain, backbone, config.backbone, fabric.device, cache, _workers(config), track)
-            for domain in (source, target)
-        )
-    return Prepared(source, target, pictures, backbone, frozen, shape, notes)
 
 
 def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, track: Track) -> Run:
@@ -260,7 +206,7 @@ def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fa
     batches = Batches(data.source, data.target, config.batch_size, config.seed, transform)
     every = max(1, config.steps // 10) if config.checkpoint_every == "auto" else config.checkpoint_every
     with _stop_requests() as requested:
-        records = trainer.train(batches.iterate(trainer.step, config.steps, _workers(config)))
+        records = trainer.train(batches.iterate(trainer.step, config.steps, workers(config)))
         for record in track(records, config.steps, f"training {config.method}", trainer.step):
             if record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps:
                 folder.add_metrics(_finite(record))
@@ -321,48 +267,3 @@ def _describe(domain: Domain, path: str) -> dict[str, Any]:
 
 def _some_rows(rows: int) -> Tensor:
     return torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:PICTURED_ROWS].sort().values
-
-
-def _same_shape(source: Domain, target: Domain) -> Domain:
-    """Return the target with rows of the source's shape: images are resized, other arrays have to agree."""
-    if not isinstance(source.content, Tensor) or not isinstance(target.content, Tensor):
-        return target
-    wanted, got = source.content.shape[1:], target.content.shape[1:]
-    if wanted == got:
-        return target
-    if len(wanted) == len(got) == 3 and wanted[0] == got[0]:
-        resized = interpolate(target.content, tuple(wanted[1:]), mode="bilinear", antialias=True, align_corners=False)
-        return replace(target, content=resized)
-    raise UserError(f"source rows have shape {tuple(wanted)}, target rows {tuple(got)}; give both the same features.")
-
-
-def _read(path: str, role: str, cache: Path, track: Track) -> Domain:
-    if not path:
-        raise UserError(f"no {role} is given; name one with --{role}.")
-    return read_domain(path, cache, track)
-
-
-def _as_domain(given: Given, name: str) -> Domain | None:
-    match given:
-        case Domain():
-            return given
-        case str() | Path():
-            return None
-        case tuple():
-            if len(given) != 2:
-                raise UserError(f"{name} is a tuple of {len(given)}; give arrays as (x, y).")
-            return from_arrays(given[0], given[1], name)
-        case _:
-            return from_arrays(given, None, name)
-
-
-def _choose_backbone(name: str, source: Domain) -> str:
-    if name != "auto":
-        return name
-    if isinstance(source.content, Tensor):
-        return "cnn" if source.content.ndim == 4 else "none"
-    return "resnet50"
-
-
-def _workers(config: Config) -> int:
-    return min(os.cpu_count() or 1, 8) if config.workers == "auto" else config.workers

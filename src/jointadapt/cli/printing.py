@@ -1,0 +1,32 @@
+"""What several verbs print, and how."""
+
+import contextlib
+import json
+import sys
+from typing import Any
+
+import click
+
+from jointadapt.progress import Track, bars, silent
+
+as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
+
+
+def print_json(value: Any) -> None:
+    """Print one object, in ASCII."""
+    click.echo(json.dumps(value, ensure_ascii=True))
+
+
+def print_error(message: str) -> None:
+    """Print one line; what is no text in it (line ends, terminal codes, bytes of no character) is escaped."""
+    click.echo("jointadapt: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in message), err=True)
+
+
+def track(json_: bool) -> Track:
+    """Return the bars of a terminal; nothing for machines."""
+    return bars if sys.stderr.isatty() and not json_ else silent
+
+
+def stdout() -> Any:
+    """Return standard output, to be left open."""
+    return contextlib.nullcontext(sys.stdout)

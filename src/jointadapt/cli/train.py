@@ -1,0 +1,56 @@
+"""`jointadapt train`: a run, new or resumed."""
+
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jointadapt.cli.printing import as_json, print_json, track
+from jointadapt.config import make_config, read_config
+from jointadapt.errors import UserError
+from jointadapt.flags import config_flags, read_flags
+
+
+@click.command(short_help="Adapt to a target; leaves a run folder with model, predictions and report.")
+@click.argument("file", required=False, type=click.Path(dir_okay=False))
+@click.option("--resume", "resumed", metavar="RUN", help="Finish an interrupted run.")
+@as_json
+@config_flags
+def train(file: str | None, resumed: str | None, json_: bool, **flags: Any) -> None:
+    """Train a classifier for the target domain.
+
+    Options come from a TOML FILE, from flags, or both (flags win).
+    """
+    from jointadapt.experiment import execute, resume
+
+    given = read_flags(flags)
+    bar = track(json_)
+    if resumed is not None:
+        if given or file:
+            raise UserError("--resume takes its options from the run folder; leave the others out.")
+        run = resume(resumed, bar)
+    else:
+        run = execute(make_config({**(read_config(file) if file else {}), **given}), track=bar)
+    assert run.folder is not None
+    report = run.folder / "report.html"
+    if json_:
+        print_json({**run.summary, "run": str(run.folder), "report": str(report) if report.exists() else None})
+        return
+    _print_runs(run.summary)
+    click.echo(run.summary["verdict"])
+    click.echo(f"Run folder: {run.folder}")
+    if report.exists():
+        click.echo(f"Report: {report}")
+
+
+def _print_runs(summary: dict[str, Any]) -> None:
+    table = Table("", "target accuracy", "mean per class", "source accuracy", title=Text(summary["task"]))
+    rows = [("source-only", summary["baseline"])] if summary["baseline"] else []
+    for name, row in [*rows, (summary["method"], summary)]:
+        measured = row["evaluation"]
+        cells = (measured["accuracy"], measured["mean_per_class_accuracy"]) if measured else (None, None)
+        cells = (*cells, row["source_accuracy"])
+        table.add_row(name, *(f"{cell:.1f} %" if cell is not None else "–" for cell in cells))
+    Console().print(table)

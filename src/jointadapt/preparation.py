@@ -1,0 +1,121 @@
+"""What the user gives → aligned domains as the network gets them: reading, checking, a frozen backbone's features."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from jointadapt.backbones import Backbone, build_backbone, features_of
+from jointadapt.config import Config
+from jointadapt.data import UNLABELLED, Domain, align, from_arrays, read_domain
+from jointadapt.data.images import open_rgb
+from jointadapt.errors import UserError
+from jointadapt.progress import Track
+
+Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Aligned domains as the network gets them (features, when the backbone is frozen), the target as people see it."""
+
+    source: Domain
+    target: Domain
+    pictures: Domain
+    backbone: Backbone
+    frozen: bool
+    shape: tuple[int, ...] | None
+    notes: tuple[str, ...]
+
+
+def as_domain(given: Given, name: str) -> Domain | None:
+    """Return what was given as a domain; None for a path, which is read once the cache is known."""
+    match given:
+        case Domain():
+            return given
+        case str() | Path():
+            return None
+        case tuple():
+            if len(given) != 2:
+                raise UserError(f"{name} is a tuple of {len(given)}; give arrays as (x, y).")
+            return from_arrays(given[0], given[1], name)
+        case _:
+            return from_arrays(given, None, name)
+
+
+def read_role(path: str, role: str, cache: Path, track: Track) -> Domain:
+    """Return the domain at a path; an error that names the flag where there is none."""
+    if not path:
+        raise UserError(f"no {role} is given; name one with --{role}.")
+    return read_domain(path, cache, track)
+
+
+def choose_backbone(name: str, source: Domain) -> str:
+    """Return the name of a backbone; "auto" is resnet50 for image files, cnn for images in arrays, none for features."""
+    if name != "auto":
+        return name
+    if isinstance(source.content, Tensor):
+        return "cnn" if source.content.ndim == 4 else "none"
+    return "resnet50"
+
+
+def prepare(
+    config: Config, source: Domain, target: Domain, device: torch.device, cache: Path, track: Track
+) -> Prepared:
+    """Return domains that fit each other and the network, and notes on what the user should know of them."""
+    target, notes = align(source, target)
+    source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
+    if source.holds_images != target.holds_images:
+        raise UserError("one domain holds image files, the other arrays; give both as images or both as arrays.")
+    target = _same_shape(source, target)
+    small = [f"{domain.name} has {len(domain)}" for domain in (source, target) if len(domain) < config.batch_size]
+    if small:
+        notes += (
+            f"{' and '.join(small)} rows, fewer than a batch of {config.batch_size}: they repeat within a batch.",
+        )
+    notes = (*source.notes, *target.notes, *notes)
+    torch.manual_seed(config.seed)
+    backbone = build_backbone(config.backbone, config.weights, source.shape)
+    frozen = config.frozen and source.holds_images
+    pictures, shape = target, source.shape
+    if frozen:
+        source, target = (
+            features_of(domain, backbone, config.backbone, device, cache, workers(config), track)
+            for domain in (source, target)
+        )
+    return Prepared(source, target, pictures, backbone, frozen, shape, notes)
+
+
+def _same_shape(source: Domain, target: Domain) -> Domain:
+    """Return the target with rows of the source's shape: images are resized, other arrays have to agree."""
+    if not isinstance(source.content, Tensor) or not isinstance(target.content, Tensor):
+        return target
+    wanted, got = source.content.shape[1:], target.content.shape[1:]
+    if wanted == got:
+        return target
+    if len(wanted) == len(got) == 3 and wanted[0] == got[0]:
+        resized = interpolate(target.content, tuple(wanted[1:]), mode="bilinear", antialias=True, align_corners=False)
+        return replace(target, content=resized)
+    raise UserError(f"source rows have shape {tuple(wanted)}, target rows {tuple(got)}; give both the same features.")
+
+
+def thumbnail(domain: Domain, row: int) -> Image.Image | None:
+    """Return a picture of a row, when it has one."""
+    if not isinstance(domain.content, Tensor):
+        return open_rgb(domain.content[row])
+    pixels = domain.content[row]
+    if pixels.ndim != 3 or len(pixels) not in (1, 3):
+        return None
+    pixels = 255 * (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp_min(1e-6)
+    return Image.fromarray(pixels.round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy())
+
+
+def workers(config: Config) -> int:
+    """Return the number of processes that decode images."""
+    return min(os.cpu_count() or 1, 8) if config.workers == "auto" else config.workers
