@@ -57,7 +57,7 @@ def read_role(path: str, role: str, cache: Path, track: Track) -> Domain:
 
 
 def choose_backbone(name: str, source: Domain) -> str:
-    """Return the name of a backbone; "auto" is resnet50 for image files, cnn for images in arrays, none for features."""
+    """Return the name of a backbone; "auto": resnet50 for image files, cnn for images in arrays, none for features."""
     if name != "auto":
         return name
     if isinstance(source.content, Tensor):
