@@ -24,7 +24,7 @@ ROOMS = [
     ("shift",),
     ("report",),
     ("experiment",),
-    ("demo",),
+    ("demo", "estimator"),
     ("cli",),
     ("__main__",),
 ]
