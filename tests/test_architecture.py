@@ -15,6 +15,7 @@ ROOMS = [
     ("backbones",),
     ("networks",),
     ("methods",),
+    ("checkpoints",),
     ("trainer",),
     ("evaluation",),
     ("config",),
