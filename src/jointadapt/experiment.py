@@ -25,7 +25,7 @@ from jointadapt.data import Batches, Domain
 from jointadapt.data.files import default_cache
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, evaluate, verdict
-from jointadapt.methods import build_method, options_of
+from jointadapt.methods import build_method, is_source_free, options_of
 from jointadapt.model import Model
 from jointadapt.networks import Network
 from jointadapt.preparation import Given, Prepared, as_domain, choose_backbone, prepare, read_role, thumbnail, workers
@@ -110,7 +110,7 @@ def execute(
     RunFolder(out).write_config(config)
     baseline = None
     try:
-        if config.baseline and config.method != BASELINE:
+        if (config.baseline or is_source_free(config.method)) and config.method != BASELINE:
             plain = replace(config, method=BASELINE, baseline=False, out=str(out / BASELINE))
             baseline = _run(plain, data, None, fabric, track)
         run = _run(config, data, baseline, fabric, track)
@@ -142,6 +142,8 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
     torch.manual_seed(config.seed)
     backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
     network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
+    if baseline is not None and is_source_free(config.method):
+        _inherit(network, baseline.model.network)
     _fit(config, network, data, folder, fabric, track)
     network.float()  # also after training in float64, as rows are float32
     transform = backbone.preprocessing.evaluation() if data.source.holds_images and backbone.preprocessing else None
@@ -199,6 +201,7 @@ def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fa
         rate=config.learning_rate,
         ceiling=method.trade_off,
         weight_decay=config.weight_decay,
+        sharpness=config.sharpness,
     )
     about = {"config": asdict(config), "rows": {"source": len(data.source), "target": len(data.target)}}  # pyright: ignore[reportArgumentType]
     if (state := folder.read_checkpoint()) is not None:
@@ -231,6 +234,13 @@ def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path
                 f"{folder} was begun with {name} = {before!r}, and now it is {after!r}; set it back, or start a new "
                 "run with another --out."
             )
+
+
+def _inherit(network: Network, trained: Network) -> None:
+    """Start from a trained network, and keep its classifier as it is."""
+    own = network.state_dict()
+    network.load_state_dict({**own, **{key: value for key, value in trained.state_dict().items() if key in own}})
+    network.classifier.requires_grad_(False)
 
 
 @contextmanager
