@@ -43,6 +43,7 @@ class Config:
     batch_size: Annotated[int, Field(ge=2)] = Field(36, description="Rows of each domain in a step.")
     learning_rate: Positive = Field(0.01, description="Initial rate of new layers; a pretrained backbone has a tenth.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="L2 penalty on every weight.")
+    sharpness: NotNegative = Field(0.0, description="ρ: the risk is taken where it is worst within ρ (SDAT); 0: off.")
     trade_off: Literal["auto", "search"] | NotNegative | tuple[NotNegative, ...] = Field(
         "auto",
         description="Final λ, the weight of the transfer term; of a sum, one for each part; auto: the method's; "
@@ -52,16 +53,28 @@ class Config:
         "last", description="Which checkpoint to report: the last, or the best by a criterion without target labels."
     )
 
-    estimator: Literal["unbiased", "biased", "linear"] = Field("unbiased", description="Of (J)MMD: DAN, JAN, JAN-A.")
-    bandwidth: Bandwidth = Field("mean", description="γ of hidden layers: mean, median, or a number: DAN, JAN, JAN-A.")
-    scales: tuple[Positive, ...] = Field(FIVE_SCALES, description="Multiples of γ that are summed: DAN, JAN, JAN-A.")
+    estimator: Literal["unbiased", "biased", "linear"] = Field(
+        "unbiased", description="Of (J)MMD: DDC, DAN, JAN, JAN-A, RTN."
+    )
+    bandwidth: Bandwidth = Field("mean", description="γ of hidden layers: mean, median, or a number: (J)MMD, LMMD.")
+    scales: tuple[Positive, ...] = Field(FIVE_SCALES, description="Multiples of γ that are summed: (J)MMD, LMMD.")
     kernel_weights: Literal["equal", "optimal"] = Field(
         "equal", description="Of the summed Gaussians; optimal: of highest test power (MK-MMD): DAN, JAN, JAN-A."
     )
     output_bandwidth: Bandwidth = Field(SOFTMAX_BANDWIDTH, description="γ of the softmax layer: JAN, JAN-A.")
     hidden: Annotated[int, Field(ge=1)] = Field(1024, description="Width of the discriminator: DANN, CDAN.")
+    head: Annotated[int, Field(ge=1)] = Field(1024, description="Width of the second classifier: MCD, MDD.")
+    margin: Positive = Field(4.0, description="γ, how sure the second classifier has to be on the source: MDD.")
+    label_kernel: Literal["marginal", "conditional", "weighted", "gaussian"] = Field(
+        "weighted", description="Of the labels: unified JMMD."
+    )
     temperature: Positive = Field(2.5, description="T of the softmax whose confusion is measured: MCC.")
     norm_step: Positive = Field(1.0, description="Δr, what a step adds to the features' norms: AFN.")
+    threshold: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.9, description="τ, how sure the teacher has to be: FixMatch."
+    )
+    pseudo: NotNegative = Field(0.3, description="β, the weight of labels from centroids: SHOT.")
+    memory: Annotated[int, Field(ge=1)] = Field(1024, description="Rows that centroids are taken from: SHOT.")
 
     device: str = Field("auto", description="auto, cpu, cuda, mps.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field("32-true", description="Of arithmetic.")

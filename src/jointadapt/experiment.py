@@ -29,7 +29,7 @@ from jointadapt.data import Batches, Domain
 from jointadapt.data.files import default_cache
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, evaluate, verdict
-from jointadapt.methods import build_method, options_of
+from jointadapt.methods import build_method, is_source_free, options_of
 from jointadapt.model import Model
 from jointadapt.networks import Network
 from jointadapt.preparation import Given, Prepared, as_domain, choose_backbone, prepare, read_role, thumbnail, workers
@@ -116,7 +116,7 @@ def execute(
     RunFolder(out).write_config(config)
     baseline = None
     try:
-        if config.baseline and config.method != BASELINE:
+        if (config.baseline or is_source_free(config.method)) and config.method != BASELINE:
             plain = replace(config, method=BASELINE, trade_off="auto", baseline=False, out=str(out / BASELINE))
             baseline = _run(plain, data, None, fabric, track)
         if config.trade_off == "search":
@@ -148,7 +148,7 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
     folder.write_config(config)
     started = time.monotonic()
     candidates = Candidates(config.select, data.source, data.target, _expected_shares(baseline, data))
-    network = _fit(config, candidates, data, folder, fabric, track)
+    network = _fit(config, candidates, data, baseline, folder, fabric, track)
     candidates.settle(network)
     network.float()  # also after training in float64, as rows are float32
     backbone = network.backbone
@@ -200,12 +200,20 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
 
 
 def _fit(
-    config: Config, candidates: Candidates, data: Prepared, folder: RunFolder, fabric: Fabric, track: Track
+    config: Config,
+    candidates: Candidates,
+    data: Prepared,
+    baseline: Run | None,
+    folder: RunFolder,
+    fabric: Fabric,
+    track: Track,
 ) -> Network:
     """Return the network as the last step left it; checkpoints and records go to the folder."""
     torch.manual_seed(config.seed)
     backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
     network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
+    if baseline is not None and is_source_free(config.method):
+        _inherit(network, baseline.model.network)
     method = build_method(config.method, network.widths, vars(config))
     trainer = Trainer(
         fabric,
@@ -215,6 +223,7 @@ def _fit(
         rate=config.learning_rate,
         ceiling=method.trade_off,
         weight_decay=config.weight_decay,
+        sharpness=config.sharpness,
     )
     about = {"config": asdict(config), "rows": {"source": len(data.source), "target": len(data.target)}}  # pyright: ignore[reportArgumentType]
     if (state := folder.read_checkpoint()) is not None:
@@ -269,7 +278,9 @@ def _choose_trade_off(
             continue
         folder = RunFolder(out / "trade-off" / f"{ceiling:g}-{fold}")
         candidates = Candidates(rule, data.source, data.target, _expected_shares(baseline, data), fold)
-        _fit(replace(config, trade_off=ceiling, out=str(folder.path)), candidates, data, folder, fabric, track)
+        _fit(
+            replace(config, trade_off=ceiling, out=str(folder.path)), candidates, data, baseline, folder, fabric, track
+        )
         trials.append({"trade_off": ceiling, "fold": fold, **candidates.judged(last=config.select == LAST)})
         RunFolder(out).write_trade_offs({"rule": rule, "chosen": None, "trials": trials})
         shutil.rmtree(folder.path)
@@ -293,6 +304,13 @@ def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path
                 f"{folder} was begun with {name} = {before!r}, and now it is {after!r}; set it back, or start a new "
                 "run with another --out."
             )
+
+
+def _inherit(network: Network, trained: Network) -> None:
+    """Start from a trained network, and keep its classifier as it is."""
+    own = network.state_dict()
+    network.load_state_dict({**own, **{key: value for key, value in trained.state_dict().items() if key in own}})
+    network.classifier.requires_grad_(False)
 
 
 @contextmanager

@@ -15,11 +15,18 @@ from jointadapt.methods.dan import DAN
 from jointadapt.methods.dann import DANN
 from jointadapt.methods.ddc import DDC
 from jointadapt.methods.entropy import Entropy
+from jointadapt.methods.fixmatch import FixMatch
 from jointadapt.methods.im import IM
 from jointadapt.methods.jan import JAN
 from jointadapt.methods.jan_a import JANA
 from jointadapt.methods.mcc import MCC
+from jointadapt.methods.mcd import MCD
+from jointadapt.methods.mdd import MDD
+from jointadapt.methods.nwd import NWD
+from jointadapt.methods.rtn import RTN
+from jointadapt.methods.shot import SHOT
 from jointadapt.methods.source_only import SourceOnly
+from jointadapt.methods.unified import LMMD, UnifiedJMMD
 
 METHODS: dict[str, type[Method]] = {
     "source-only": SourceOnly,
@@ -28,17 +35,25 @@ METHODS: dict[str, type[Method]] = {
     "dann": DANN,
     "jan": JAN,
     "jan-a": JANA,
+    "rtn": RTN,
+    "ujmmd": UnifiedJMMD,
+    "lmmd": LMMD,
     "coral": CORAL,
     "cdan": CDAN,
     "cdan-e": CDANE,
+    "mcd": MCD,
+    "mdd": MDD,
+    "nwd": NWD,
     "mcc": MCC,
     "bnm": BNM,
     "im": IM,
     "entropy": Entropy,
     "afn": AFN,
+    "fixmatch": FixMatch,
+    "shot": SHOT,
 }
 
-__all__ = ["ESTIMATORS", "METHODS", "Method", "build_method", "options_of"]
+__all__ = ["ESTIMATORS", "METHODS", "Method", "build_method", "is_source_free", "options_of"]
 
 
 def options_of(name: str) -> tuple[str, ...]:
@@ -71,6 +86,15 @@ def build_method(name: str, widths: Sequence[int], options: Mapping[str, Any]) -
         method.trade_off = method.trade_off if weight == "auto" else weight
         methods.append(method)
     return methods[0] if len(methods) == 1 else Combined(methods)
+
+
+def is_source_free(name: str) -> bool:
+    """Return whether a method looks at no source row, and so starts from the source-only model.
+
+    >>> is_source_free("shot"), is_source_free("shot+jan")
+    (True, False)
+    """
+    return not any(METHODS[part].uses_source for part in _parts_of(name))
 
 
 def _parts_of(name: str) -> list[str]:
