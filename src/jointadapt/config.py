@@ -23,6 +23,9 @@ class Config:
 
     source: str = Field("", description="Labelled domain: a folder, an image list (.txt), or .npz .npy .csv .parquet.")
     target: str = Field("", description="Unlabelled domain, likewise; labels found there only serve the evaluation.")
+    benchmark: str = Field("", description="Instead of both: a named benchmark, or a TOML file that describes one.")
+    root: str = Field("", description="Folder that holds the benchmark's domains.")
+    task: str = Field("", description='Of the benchmark: "amazon → webcam", or a2w.')
     out: str = Field("", description="Run folder to make; by default runs/SOURCE-TARGET-METHOD.")
     method: str = Field("jan", description="How to adapt; `jointadapt ls` names them all.")
     baseline: bool = Field(True, description="Also train without adaptation, to tell whether adapting helped.")
@@ -41,8 +44,10 @@ class Config:
     steps: Annotated[int, Field(ge=1)] = Field(600, description="Training steps.")
     batch_size: Annotated[int, Field(ge=2)] = Field(36, description="Rows of each domain in a step.")
     learning_rate: Positive = Field(0.01, description="Initial rate of new layers; a pretrained backbone has a tenth.")
+    rate_slope: Annotated[float, Field(ge=0)] = Field(10.0, description="α of the rate's decay η / (1 + α p)^0.75.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="L2 penalty on every weight.")
     trade_off: Annotated[float, Field(ge=0)] = Field(0.5, description="Final λ, the weight of the transfer term.")
+    ramp: bool = Field(True, description="Let λ rise from 0; without, it is the final λ from the first step.")
 
     estimator: Literal["unbiased", "biased", "linear"] = Field("unbiased", description="Of (J)MMD: DAN, JAN, JAN-A.")
     bandwidth: Bandwidth = Field("mean", description="γ of hidden layers: mean, median, or a number: DAN, JAN, JAN-A.")

@@ -56,7 +56,9 @@ class Trainer:
     Args:
         steps: the length of the whole training; schedules are functions of step / steps.
         rate: η of new layers at the start.
+        slope: α of the rate's decay.
         ceiling: λ that the trade-off rises to.
+        ramp: whether it rises; else it is the ceiling at every step.
 
     SGD with momentum 0.9 (Nesterov), schedules of the paper, Sec. 5.1.
     """
@@ -69,10 +71,13 @@ class Trainer:
         *,
         steps: int,
         rate: float = 0.01,
+        slope: float = 10.0,
         ceiling: float = 1.0,
+        ramp: bool = True,
         weight_decay: float = 5e-4,
     ) -> None:
-        self.fabric, self.steps, self.rate, self.ceiling, self.step = fabric, steps, rate, ceiling, 0
+        self.fabric, self.steps, self.step = fabric, steps, 0
+        self.rate, self.slope, self.ceiling, self.ramp = rate, slope, ceiling, ramp
         groups = [*network.parameter_groups(), {"params": [*method.parameters()], "rate": 1.0}]
         groups = [group for group in groups if group["params"]]
         optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
@@ -83,7 +88,8 @@ class Trainer:
         self.objective.train()
         for batch in batches:
             p = self.step / self.steps
-            rate, weight = learning_rate(p, self.rate), trade_off(p, self.ceiling)
+            rate = learning_rate(p, self.rate, self.slope)
+            weight = trade_off(p, self.ceiling) if self.ramp else self.ceiling
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
             risk, transfer = self.objective(*(part.to(self.fabric.device) for part in batch))
