@@ -19,6 +19,7 @@ from jointadapt.errors import unknown_name
 MEASURES = {"accuracy": "accuracy", "mean_per_class_accuracy": "mean per class"}
 LAST, ORACLE, PUBLISHED, UNCHOSEN = "last", "oracle", "published", "chosen"
 NONE = "–"
+CRITERION = "information"  # the middle row's, where none is named and runs were judged by it
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def tabulate(
     rules = dict.fromkeys(rule for outcome in outcomes for rule in outcome.choices if rule not in (LAST, ORACLE))
     if criterion is not None and criterion not in rules:
         raise unknown_name("criterion", criterion, rules or [LAST, ORACLE])
-    chosen = criterion or next(iter(rules), UNCHOSEN)
+    chosen = criterion or (CRITERION if CRITERION in rules else next(iter(rules), UNCHOSEN))
     benchmark, tasks = comparison.benchmark, comparison.tasks
     backbone = outcomes[0].backbone if outcomes else ""
     published = [row for row in benchmark.published if row.backbone == backbone]
