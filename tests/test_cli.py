@@ -353,7 +353,7 @@ def test_wrong_weights_are_refused_and_no_code_in_them_runs(refused: Refused, he
         (("--backbone", "resnet18", "--weights", "none"), "needs images of three channels, and rows have shape (4,)"),
         (("--backbone", "cnn"), "the backbone 'cnn' needs images"),
         (("--backbone", "mlp", "--weights", "s.npz"), "takes no weights; leave --weights out"),
-        (("--stps", 3), "did you mean '--steps'? See: jointadapt train --help"),
+        (("--stps", 3), "Did you mean one of: '--steps', '--task'?) See: jointadapt train --help"),
         (("--steps", "many"), "steps = 'many'"),
         (("--steps", 0), "steps = 0: input should be greater than or equal to 1"),
         (("--steps",), "requires an argument"),
