@@ -29,7 +29,7 @@ from jointadapt.data import Batches, Domain
 from jointadapt.data.files import default_cache
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, evaluate, verdict
-from jointadapt.methods import build_method, is_source_free, options_of
+from jointadapt.methods import build_method, check_method, is_source_free
 from jointadapt.model import Model
 from jointadapt.networks import Network
 from jointadapt.preparation import (
@@ -106,7 +106,7 @@ def execute(
     resuming: bool = False,
 ) -> Run:
     """Return the run of a configuration; domains that are not given are read from its paths."""
-    options_of(config.method)  # an unknown method should fail before any work
+    check_method(config.method, config.trade_off)  # a method that cannot be should fail before any work
     cache = Path(config.cache) if config.cache else default_cache()
     if config.benchmark or config.root or config.task:
         source, target = read_task(config, cache, track)
