@@ -112,7 +112,7 @@ def test_tiles_of_any_size_give_the_dense_result(tile: int, n: int, m: int) -> N
     weights = (1 / n**2, 1 / m**2, -1 / (n * m))
 
     def tiled(source: Layers, target: Layers) -> Tensor:
-        return engine.weighted_sum(source, target, jan_kernels(2), weights, tile) + (1 / n + 1 / m) * 5
+        return engine.weighted_sum(source, target, jan_kernels(2), weights, tile=tile) + (1 / n + 1 / m) * 5
 
     check(tiled, reference.jmmd_biased, source, target, DOUBLE)
 
@@ -128,7 +128,7 @@ def test_many_layers_weights_and_scales(tile: int) -> None:
     ]
     kernels = [GaussianKernel(*spec) for spec in specs]  # pyright: ignore[reportArgumentType]
     weights = (1 / 72, 1 / 56, -1 / 72)
-    value = engine.weighted_sum(source, target, kernels, weights, tile)
+    value = engine.weighted_sum(source, target, kernels, weights, tile=tile)
     exact = reference.jmmd_unbiased(source, target, specs)
     assert number((value - exact).abs()) < DOUBLE
     pairs = zip(gradients(value, source, target), gradients(exact, source, target), strict=True)
@@ -271,7 +271,7 @@ def test_gradcheck(tile: int, frozen: tuple[int, ...]) -> None:
     kernels = (GaussianKernel(3.0, (0.5, 1.0, 3.0), (1.0, 0.5, 2.0)), GaussianKernel(0.5, scales=(1.0,)))
 
     def function(*rows: Tensor) -> Tensor:
-        return 3 * engine.weighted_sum(rows[:2], rows[2:], kernels, (0.1, 0.2, -0.3), tile)
+        return 3 * engine.weighted_sum(rows[:2], rows[2:], kernels, (0.1, 0.2, -0.3), tile=tile)
 
     assert torch.autograd.gradcheck(function, rows)
 
@@ -378,7 +378,7 @@ kernels = jan_kernels(2)
 layers = [[torch.randn(8, k, dtype=torch.float64).requires_grad_() for k in (4, 3)] for _ in range(2)]
 rows = [*layers[0], *layers[1]]
 def tiled(source, target):
-    return weighted_sum(source, target, kernels, (0.1, 0.2, -0.3), 8)
+    return weighted_sum(source, target, kernels, (0.1, 0.2, -0.3), tile=8)
 for function in (jmmd_unbiased, jmmd_linear, jmmd_block, tiled):
     value, expected = torch.compile(function, fullgraph=True, backend=sys.argv[1])(*layers), function(*layers)
     assert abs(value - expected) < float(sys.argv[2]), function
