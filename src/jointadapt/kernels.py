@@ -211,6 +211,22 @@ def squared_distances(
     return distances if y is not None else distances * (1 - torch.eye(x.shape[-2], dtype=x.dtype, device=x.device))
 
 
+def inner_products(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """Return x yᵀ without gradient: for large float32 matrices on a CPU by oneDNN, else by `torch.mm`.
+
+    `mm` calls MKL, which took up to twice as long on the AMD processor measured; where both use the same instructions,
+    nothing is lost. The two sum in different orders: the last digits differ. Both read the process's settings.
+
+    >>> inner_products(torch.eye(2), torch.ones(3, 2))
+    tensor([[1., 1., 1.],
+            [1., 1., 1.]])
+    """
+    large = x.is_cpu and x.dtype == torch.float32 and x.shape[0] * y.numel() >= ONEDNN_LEAST
+    if large and HAS_ONEDNN and torch.backends.mkldnn.enabled and not torch.compiler.is_compiling():
+        return torch.ops.mkldnn._linear_pointwise.default(x, y, None, "none", [], "")
+    return torch.mm(x, y.T)
+
+
 def centre(*parts: Tensor) -> Tensor:
     """Return the mean row of all parts without gradient, taken around the first row: exactly that row if all are equal.
 
@@ -256,19 +272,3 @@ def median_squared_distance(*rows: Float[Tensor, "_ d"]) -> Tensor:
 def wide(x: Tensor) -> Tensor:
     """Return x in float32 or wider: half precision is too coarse for differences of squared norms."""
     return x if x.dtype == torch.float64 else x.float()
-
-
-def inner_products(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """Return x yᵀ, without gradient.
-
-    On a CPU large float32 products go to oneDNN: on the AMD processors measured its product took half the time of MKL's,
-    which PyTorch's `mm` calls. Rows are summed in another order than `mm`'s, so the last digits differ.
-
-    >>> inner_products(torch.eye(2), torch.ones(3, 2))
-    tensor([[1., 1., 1.],
-            [1., 1., 1.]])
-    """
-    large = x.is_cpu and x.dtype == torch.float32 and x.shape[0] * y.numel() >= ONEDNN_LEAST
-    if large and HAS_ONEDNN and torch.backends.mkldnn.enabled and not torch.compiler.is_compiling():
-        return torch.ops.mkldnn._linear_pointwise.default(x, y, None, "none", [], "")
-    return torch.mm(x, y.T)

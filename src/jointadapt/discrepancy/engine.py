@@ -126,7 +126,7 @@ def _dense(
     W[:n, :n] = plan.weights[0]
     W[n:, n:] = plan.weights[1]
     W.fill_diagonal_(0)
-    pooled, factors, values, slopes = [], [], [], []
+    pooled, bandwidths, values, slopes = [], [], [], []
     for kernel, s, t, want in zip(plan.kernels, source, target, wanted, strict=True):
         X = torch.cat((s, t)).sub_(s[0])  # identical rows become exactly 0
         X.sub_(X.sum(0), alpha=1 / (n + m))
@@ -134,23 +134,18 @@ def _dense(
         norms = products.diagonal()
         distances = (norms[:, None] + norms).sub_(products, alpha=2).clamp_min_(0)
         bandwidth = _bandwidth(kernel, (X,), norms)
-        value, slope = kernel.with_slope(distances, bandwidth) if want else (kernel(distances, bandwidth), None)
-        pooled.append(X)
-        factors.append(4 / bandwidth)
-        values.append(value)
-        slopes.append(slope)
-    value, gradients = None, []
-    for index, (k, slope) in enumerate(zip(values, slopes)):
-        others = reduce(mul, [*values[:index], *values[index + 1 :]], W)
-        if value is None:
-            value = (others * k).sum()
+        k, slope = kernel.with_slope(distances, bandwidth) if want else (kernel(distances, bandwidth), None)
+        for items, item in zip((pooled, bandwidths, values, slopes), (X, bandwidth, k, slope), strict=True):
+            items.append(item)
+    gradients = []
+    for index, (X, bandwidth, slope) in enumerate(zip(pooled, bandwidths, slopes, strict=True)):
         if slope is None:
             gradients.append(None)
         else:
-            A = others * slope
+            A = reduce(mul, [slope, *values[:index], *values[index + 1 :]], W)
             A.diagonal().sub_(A.sum(1))
-            gradients.append(inner_products(A * factors[index], pooled[index].T))
-    return value + plan.constant, gradients
+            gradients.append(inner_products(A * (4 / bandwidth), X.T))
+    return reduce(mul, values, W).sum() + plan.constant, gradients
 
 
 def _bandwidth(kernel: GaussianKernel, parts: Sequence[Tensor], norms: Tensor) -> Tensor | float:
