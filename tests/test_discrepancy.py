@@ -428,6 +428,35 @@ def test_skada_computes_the_same_estimator_of_another_kernel() -> None:
     assert number((mmd_biased(K, 8) - theirs(x, y, sigmas=[2.0, 4.0])).abs()) < SINGLE
 
 
+@pytest.mark.parametrize("sizes", [(12, 12), (12, 7)])
+def test_alibi_detect_computes_the_same(sizes: tuple[int, int]) -> None:
+    """Its MMD is the unbiased one; exp(−D/(2σ²)) makes γ = 2σ², and it averages the Gaussians of several σ."""
+    numpy, drift = import_module("numpy"), outsider("alibi_detect.cd").MMDDrift
+    x, y = (layers[0].detach() for layers in sample(*sizes, 5, torch.float32))
+    test = drift(
+        x.numpy(), backend="pytorch", sigma=numpy.array([1.0, 2.0]), n_permutations=2, device="cpu",
+        configure_kernel_from_x_ref=False,
+    )  # fmt: skip
+    expected = test.predict(y.numpy())["data"]["distance"]
+    value = jmmd_unbiased([x], [y], [GaussianKernel(2.0, (1.0, 4.0), (0.5, 0.5))])
+    assert number(value) == pytest.approx(expected, abs=SINGLE)
+
+
+def test_hyppo_computes_the_unbiased_estimate_times_a_constant() -> None:
+    """The constant holds norms of K and of the labels' kernel, which no relabelling of the rows changes."""
+    statistic = outsider("hyppo.ksample").MMD("rbf", gamma=0.5).statistic
+    source, target = sample(12, 7, 3)
+    rows = torch.cat([source[0], target[0]]).detach()
+    ours, theirs = [], []
+    for seed in range(6):
+        x, y = rows[torch.randperm(19, generator=torch.Generator().manual_seed(seed))].split((12, 7))
+        ours.append(number(jmmd_unbiased([x], [y], [GaussianKernel(2.0, scales=(1.0,))])))
+        theirs.append(float(statistic(x.numpy(), y.numpy())))
+    constant = theirs[0] / ours[0]
+    assert theirs == pytest.approx([constant * value for value in ours], abs=DOUBLE)
+    assert constant < 0.5
+
+
 def test_scikit_learn_gram() -> None:
     pairwise = pytest.importorskip("sklearn.metrics.pairwise")
     source, target = sample(6, 5, 4)
