@@ -29,7 +29,7 @@ from jointadapt.discrepancy import jmmd_biased, jmmd_block, jmmd_linear, joint_g
 
 CLASSES = 31
 CASES = ["36x256", "36x2048", "512x256", "512x2048", "2048x256", "2048x2048", "8192x256"]
-TURN, SLOW = 0.01, 5.0  # the least seconds that a turn lasts; a form that takes longer than SLOW is timed once
+TURN, SLOW = 0.01, 2.0  # the least seconds that a turn lasts; a form that takes longer than SLOW is timed once
 Form = Callable[[list[Tensor], list[Tensor]], Tensor]
 
 
