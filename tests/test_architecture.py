@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "jointadapt"
 ROOMS = [
-    ("errors", "progress"),
+    ("errors", "interruption", "progress"),
     ("kernels", "schedules"),
     ("discrepancy",),
     ("two_sample",),
@@ -17,6 +17,7 @@ ROOMS = [
     ("methods",),
     ("checkpoints",),
     ("trainer",),
+    ("health",),
     ("evaluation",),
     ("config",),
     ("flags", "model", "runs"),

@@ -49,14 +49,14 @@ def _stop(arguments: list[str], metrics: Path, lines: int, number: signal.Signal
     """Start a run, send it the signal when it has written as many lines; return its exit code and what it said."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "jointadapt", *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     try:
         end = time.monotonic() + PATIENCE
         while not metrics.exists() or metrics.read_bytes().count(b"\n") < lines:
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < end, "no progress"
             time.sleep(0.005)
-        process.send_signal(number)
+        os.killpg(process.pid, number)  # as a terminal does: its workers hear it too
         said = process.communicate(timeout=PATIENCE)[1]
     finally:
         process.kill()

@@ -2,17 +2,14 @@
 
 import copy
 import platform
-import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torchvision
 from lightning_fabric import Fabric
@@ -25,6 +22,8 @@ from jointadapt.data import Batches, Domain
 from jointadapt.data.files import default_cache
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, evaluate, verdict
+from jointadapt.health import Checkup, divergence
+from jointadapt.interruption import stop_requests
 from jointadapt.methods import build_method, options_of
 from jointadapt.model import Model
 from jointadapt.networks import Network
@@ -32,7 +31,7 @@ from jointadapt.preparation import Given, Prepared, as_domain, choose_backbone, 
 from jointadapt.progress import Track, silent
 from jointadapt.report import write_report
 from jointadapt.runs import RunFolder, free_folder
-from jointadapt.trainer import Record, Trainer
+from jointadapt.trainer import Trainer
 
 BASELINE = "source-only"
 RECORDS = 200
@@ -209,12 +208,21 @@ def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fa
     transform = preprocessing.training() if preprocessing and data.source.holds_images else None
     batches = Batches(data.source, data.target, config.batch_size, config.seed, transform)
     every = max(1, config.steps // 10) if config.checkpoint_every == "auto" else config.checkpoint_every
-    with _stop_requests() as requested:
+    checkup = Checkup(config.steps)
+    at_once = fabric.device.type == "cpu"
+    with stop_requests() as requested:
         records = trainer.train(batches.iterate(trainer.step, config.steps, workers(config)))
         for record in track(records, config.steps, f"training {config.method}", trainer.step):
-            if record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps:
-                folder.add_metrics(_finite(record))
-            if requested or record.step % every == 0 or record.step == config.steps:
+            recorded = record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps
+            kept = requested or record.step % every == 0 or record.step == config.steps
+            if (at_once or recorded or kept) and (fault := trainer.fault()):
+                raise divergence(fault, batches, folder.describe_checkpoints())
+            if recorded:
+                folder.add_metrics(record.numbers())
+            if checkup.due(record.step):
+                for note in checkup.look(record.step, trainer.condition()):
+                    warnings.warn(f"{config.method}, {note}", stacklevel=2)
+            if kept:
                 folder.save_checkpoint(record.step, {**trainer.state(), **about})
             if requested:
                 raise Interrupted(requested[0])
@@ -231,38 +239,6 @@ def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path
                 f"{folder} was begun with {name} = {before!r}, and now it is {after!r}; set it back, or start a new "
                 "run with another --out."
             )
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """Give a list that receives the signals that ask the process to stop; the second one stops it at once."""
-    requested: list[int] = []
-
-    def note(number: int, frame: Any) -> None:  # noqa: ARG001
-        if requested:
-            raise KeyboardInterrupt
-        requested.append(number)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are not ours
-        yield requested
-        return
-    try:
-        yield requested
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _finite(record: Record) -> dict[str, int | float]:
-    numbers = record.numbers()
-    if not np.isfinite([numbers["risk"], numbers["transfer"]]).all():
-        raise UserError(
-            f"training diverged at step {record.step} (risk {numbers['risk']}, transfer {numbers['transfer']}); "
-            "try a smaller --learning-rate or --trade-off."
-        )
-    return numbers
 
 
 def _against(baseline: Run | None, predicted: Tensor, target: Domain, method: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The one loop: J = risk + λ · method(source, target), Eq. (9), on Lightning Fabric."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import get_total_norm
 
 from jointadapt.checkpoints import chance, set_chance
 from jointadapt.data.batches import Batch
@@ -30,6 +32,29 @@ class Record:
     def numbers(self) -> dict[str, int | float]:
         """Return the record as plain numbers; on a GPU this waits for the step."""
         return {**vars(self), "risk": self.risk.item(), "transfer": self.transfer.item()}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The first step with a loss, or a weight after it, that is not finite; `weight` is the largest in magnitude."""
+
+    step: int
+    risk: float
+    transfer: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the network makes of the last batch in evaluation mode, of the domain that is worse off.
+
+    Args:
+        classes: how many classes are predicted.
+        spread: the mean squared distance of the features from their mean, as a share of their mean square.
+    """
+
+    classes: int
+    spread: float
 
 
 class Objective(nn.Module):
@@ -75,6 +100,8 @@ class Trainer:
         groups = [group for group in groups if group["params"]]
         optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
         self.objective, self.optimizer = fabric.setup(Objective(network, method), optimizer)
+        self.batch: Batch | None = None
+        self._fault = torch.zeros(4, device=fabric.device)
 
     def train(self, batches: Iterable[Batch]) -> Iterator[Record]:
         """Yield a record after each step; stops with the batches."""
@@ -84,12 +111,42 @@ class Trainer:
             rate, weight = learning_rate(p, self.rate), trade_off(p, self.ceiling)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
-            risk, transfer = self.objective(*(part.to(self.fabric.device) for part in batch))
+            x_s, y_s, x_t = (part.to(self.fabric.device) for part in batch)
+            self.batch = x_s, y_s, x_t
+            risk, transfer = self.objective(x_s, y_s, x_t)
             self.optimizer.zero_grad()
             self.fabric.backward(risk + weight * transfer)
             self.optimizer.step()
             self.step += 1
+            self._note_fault(risk.detach(), transfer.detach())
             yield Record(self.step, p, risk.detach(), transfer.detach(), weight, rate)
+
+    def _note_fault(self, risk: Tensor, transfer: Tensor) -> None:
+        """Remember, on the device and without waiting for it, the first step that is not finite.
+
+        A gradient that is not finite shows in the weights; one that a loss scale has skipped does not.
+        """
+        weights = [p.detach() for group in self.optimizer.param_groups for p in group["params"]]
+        seen = torch.stack([risk.float(), transfer.float(), get_total_norm(weights, math.inf).float()])
+        fault = torch.cat([seen.new_full((1,), self.step), seen])
+        self._fault = torch.where((self._fault[0] > 0) | seen.isfinite().all(), self._fault, fault)
+
+    def fault(self) -> Fault | None:
+        """Return the first step that was not finite, if there was one; on a GPU this waits for the steps so far."""
+        step, *numbers = self._fault.tolist()
+        return Fault(int(step), *numbers) if step else None
+
+    @torch.inference_mode()
+    def condition(self) -> Condition:
+        """Return what the network makes of the last batch: one more forward, in evaluation mode."""
+        assert self.batch is not None
+        network = self.objective.network.eval()
+        seen = [network(x) for x in (self.batch[0], self.batch[2])[: 1 + self.objective.method.uses_target]]
+        self.objective.train()
+        return Condition(
+            min(len(domain.logits.argmax(1).unique()) for domain in seen),
+            min(_spread(domain.features.float()) for domain in seen),
+        )
 
     def state(self) -> dict[str, Any]:
         """Return all that the next step depends on: weights, optimizer, loss scale, step and generators."""
@@ -108,3 +165,8 @@ class Trainer:
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.step = state["step"]
         set_chance(state["chance"])
+
+
+def _spread(rows: Tensor) -> float:
+    square = rows.square().mean()
+    return ((rows - rows.mean(0)).square().mean() / square).item() if square > 0 else 0.0
