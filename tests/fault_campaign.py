@@ -32,8 +32,8 @@ from jointadapt.experiment import execute, resume
 
 RESULTS = ("predictions.csv", "model.safetensors", "metrics.jsonl", "features.npz")
 TRAINING = {
-    **{"backbone": "mlp", "hidden": 64, "method": "dann", "batch_size": 16, "report": False},
-    **{"checkpoint_every": 4},
+    "backbone": "mlp", "hidden": 64, "method": "dann", "batch_size": 16, "report": False,
+    "checkpoint_every": 4,
 }
 PATIENCE = 120  # seconds
 
@@ -190,7 +190,9 @@ class Campaign:
         row = Row("clock set back by a day")
         for _ in range(times):
             out = self.fresh()
-            os.waitpid(fork(lambda out=out: (die_writing(self.chance.randint(2, self.writes), "after"), self.go_on(out))), 0)
+            os.waitpid(
+                fork(lambda out=out: (die_writing(self.chance.randint(2, self.writes), "after"), self.go_on(out))), 0
+            )
             for place, path in enumerate(sorted(out.rglob("*"), reverse=True)):
                 os.utime(path, (time.time() + 86_400 + place,) * 2)  # the older a checkpoint, the newer its time
             child = fork(lambda out=out: (set_clock_back(), self.go_on(out)))

@@ -138,7 +138,7 @@ def test_gradient_that_is_not_finite_is_found_where_the_loss_is() -> None:
     assert fault is not None
     assert fault.step == 1
     assert math.isfinite(fault.risk + fault.transfer)
-    assert math.isnan(fault.weight)
+    assert math.isnan(fault.norm)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])

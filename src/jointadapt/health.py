@@ -18,9 +18,9 @@ def divergence(fault: Fault, batches: Batches, kept: str) -> UserError:
     """Return what to tell of a loss or gradient that is not finite: the step, its rows, what is kept, what to try."""
     source, target = batches.items(fault.step - 1)
     return UserError(
-        f"training diverged at step {fault.step} (risk {fault.risk:.3g}, transfer {fault.transfer:.3g}, largest "
-        f"weight after it {fault.weight:.3g}); {kept}. Try a smaller --learning-rate or --trade-off, and look at the "
-        f"step's rows: source {_some(source)}; target {_some(target)}."
+        f"training diverged at step {fault.step} (risk {fault.risk:.3g}, transfer {fault.transfer:.3g}, norm of "
+        f"the weights after it {fault.norm:.3g}); {kept}. Try a smaller --learning-rate or --trade-off, and look at "
+        f"its rows: source {_some(source)}; target {_some(target)}."
     )
 
 

@@ -1,6 +1,5 @@
 """The one loop: J = risk + λ · method(source, target), Eq. (9), on Lightning Fabric."""
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -36,12 +35,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Fault:
-    """The first step with a loss, or a weight after it, that is not finite; `weight` is the largest in magnitude."""
+    """The first step with a loss that is not finite, or weights after it; `norm` is the Euclidean norm of them all."""
 
     step: int
     risk: float
     transfer: float
-    weight: float
+    norm: float
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class Trainer:
         A gradient that is not finite shows in the weights; one that a loss scale has skipped does not.
         """
         weights = [p.detach() for group in self.optimizer.param_groups for p in group["params"]]
-        seen = torch.stack([risk.float(), transfer.float(), get_total_norm(weights, math.inf).float()])
+        seen = torch.stack([risk.float(), transfer.float(), get_total_norm(weights).float()])
         fault = torch.cat([seen.new_full((1,), self.step), seen])
         self._fault = torch.where((self._fault[0] > 0) | seen.isfinite().all(), self._fault, fault)
 
