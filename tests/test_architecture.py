@@ -15,6 +15,7 @@ ROOMS = [
     ("backbones",),
     ("networks",),
     ("methods",),
+    ("ranks",),
     ("trainer",),
     ("evaluation",),
     ("config",),

@@ -23,9 +23,12 @@ KEPT_CHECKPOINTS = 2
 class RunFolder:
     """`config.toml`, `metrics.jsonl`, `checkpoints/`, `model.safetensors`, `predictions.csv`, `features.npz`,
     `summary.json` and `report.html`; with a baseline, a run folder `source-only/` within it.
+
+    Of several processes one `writes`; for the others writing does nothing.
     """
 
     path: Path
+    writes: bool = True
 
     @property
     def model(self) -> Path:
@@ -67,6 +70,8 @@ class RunFolder:
 
     def save_checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
         """Let `save` write the checkpoint of a step, then forget all but the newest ones."""
+        if not self.writes:
+            return
         save(self.path / "checkpoints" / f"step-{step:08d}.pt")
         for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
             old.unlink()
@@ -80,6 +85,8 @@ class RunFolder:
 
     def add_metrics(self, record: dict[str, int | float]) -> None:
         """Append a record."""
+        if not self.writes:
+            return
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -104,10 +111,13 @@ class RunFolder:
 
     def write_features(self, **arrays: np.ndarray) -> None:
         """Write the features of some rows of both domains, for the report's pictures."""
-        write_atomically(self.path / "features.npz", lambda file: np.savez_compressed(file, **arrays))  # pyright: ignore[reportArgumentType]
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)  # pyright: ignore[reportArgumentType]
+        self._write("features.npz", content.getvalue())
 
     def _write(self, name: str, content: bytes) -> None:
-        write_atomically(self.path / name, lambda file: file.write(content))
+        if self.writes:
+            write_atomically(self.path / name, lambda file: file.write(content))
 
 
 def write_predictions(
