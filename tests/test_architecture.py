@@ -15,7 +15,7 @@ ROOMS = [
     ("backbones",),
     ("networks",),
     ("methods",),
-    ("ranks",),
+    ("checkpoints", "ranks"),
     ("trainer",),
     ("evaluation",),
     ("config",),
@@ -25,7 +25,7 @@ ROOMS = [
     ("shift",),
     ("report",),
     ("experiment",),
-    ("demo",),
+    ("demo", "estimator"),
     ("cli",),
     ("__main__",),
 ]

@@ -60,9 +60,9 @@ def choose_backbone(name: str, source: Domain) -> str:
     """Return the name of a backbone; "auto": resnet50 for image files, cnn for images in arrays, none for features."""
     if name != "auto":
         return name
-    if isinstance(source.content, Tensor):
-        return "cnn" if source.content.ndim == 4 else "none"
-    return "resnet50"
+    if source.shape is None:
+        return "resnet50"
+    return "cnn" if len(source.shape) == 3 else "none"
 
 
 def prepare(
@@ -94,22 +94,20 @@ def prepare(
 
 def _same_shape(source: Domain, target: Domain) -> Domain:
     """Return the target with rows of the source's shape: images are resized, other arrays have to agree."""
-    if not isinstance(source.content, Tensor) or not isinstance(target.content, Tensor):
+    wanted, got = source.shape, target.shape
+    if wanted is None or got is None or wanted == got:
         return target
-    wanted, got = source.content.shape[1:], target.content.shape[1:]
-    if wanted == got:
-        return target
-    if len(wanted) == len(got) == 3 and wanted[0] == got[0]:
-        resized = interpolate(target.content, tuple(wanted[1:]), mode="bilinear", antialias=True, align_corners=False)
+    if len(wanted) == len(got) == 3 and wanted[0] == got[0] and isinstance(target.content, Tensor):
+        resized = interpolate(target.content, wanted[1:], mode="bilinear", antialias=True, align_corners=False)
         return replace(target, content=resized)
-    raise UserError(f"source rows have shape {tuple(wanted)}, target rows {tuple(got)}; give both the same features.")
+    raise UserError(f"source rows have shape {wanted}, target rows {got}; give both the same features.")
 
 
 def thumbnail(domain: Domain, row: int) -> Image.Image | None:
     """Return a picture of a row, when it has one."""
-    if not isinstance(domain.content, Tensor):
+    if isinstance(domain.content, tuple):
         return open_rgb(domain.content[row])
-    pixels = domain.content[row]
+    (pixels,) = domain.rows([row])
     if pixels.ndim != 3 or len(pixels) not in (1, 3):
         return None
     pixels = 255 * (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp_min(1e-6)

@@ -11,6 +11,7 @@ from torch import Tensor
 from jointadapt.errors import UserError
 
 TILE = 8192
+MAGIC = b"\x93NUMPY"
 
 
 class MappedRows:
@@ -45,8 +46,11 @@ def map_rows(path: Path, least: int, name: Path | None = None) -> MappedRows | N
     `name` is what people call the file. Every row is read once, tile by tile, to see that it is finite.
     """
     try:
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                return None
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except Exception:
         return None  # whoever reads it whole says what is wrong
     if not isinstance(array, np.memmap) or array.ndim != 2 or array.dtype.kind not in "fiub" or not array.shape[1]:
         return None

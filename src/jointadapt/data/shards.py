@@ -6,7 +6,6 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from jointadapt.errors import UserError
 
@@ -22,7 +21,7 @@ class Member:
     offset: int
     size: int
 
-    def open(self, mode: str = "rb") -> BinaryIO:  # noqa: ARG002
+    def open(self, mode: str = "rb") -> io.BytesIO:  # noqa: ARG002
         """Return its bytes."""
         with self.archive.open("rb") as file:
             file.seek(self.offset)
