@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,7 @@ def test_a_large_table_is_the_table(tmp_path: Path, cache: Path, monkeypatch: py
     (copy,) = cache.glob("rows-*.npy")
     written = copy.stat().st_mtime_ns
     again = read_domain(tmp_path / "x.parquet")
+    again = replace(again, content=_whole(again))
     assert copy.stat().st_mtime_ns == written
     copy.write_bytes(copy.read_bytes()[:100])
     mended = read_domain(tmp_path / "x.parquet")
