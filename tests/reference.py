@@ -124,3 +124,54 @@ def coral(source: Tensor, target: Tensor) -> float:
         sums = D.sum(0, keepdim=True)
         covariances.append((D.T @ D - sums.T @ sums / len(D)) / (len(D) - 1))
     return (covariances[0] - covariances[1]).square().sum().item() / (4 * source.shape[1] ** 2)
+
+
+def target_entropy(p: Tensor) -> float:
+    """−1/m Σ_i H(p_i), row by row."""
+    return -sum(shannon(row.tolist()) for row in p) / len(p)
+
+
+def shannon(p: list[float]) -> float:
+    return -sum(q * math.log(q) for q in p if q > 0)
+
+
+def information(p: Tensor) -> float:
+    """Shi and Sha 2012, Eq. (2): H(mean p) − mean H(p)."""
+    return shannon([sum(column.tolist()) / len(p) for column in p.T]) + target_entropy(p)
+
+
+def soft_neighbourhood_density(p: Tensor, temperature: float) -> float:
+    """Saito et al. 2021, Eq. (1)–(3), pair by pair."""
+    rows, total = [(row / row.norm()).tolist() for row in p.double()], 0.0
+    for i in range(len(rows)):
+        cosines = [sum(a * b for a, b in zip(rows[i], rows[j], strict=True)) for j in range(len(rows)) if j != i]
+        powers = [math.exp(cosine / temperature) for cosine in cosines]
+        total += shannon([power / sum(powers) for power in powers])
+    return total / len(rows)
+
+
+def dev_risk(weights: list[float], losses: list[float]) -> float:
+    """You et al. 2019, Algorithm 1: mean L + η mean W − η, η = −Cov(L, W) / Var(W), L = w ℓ."""
+    n = len(weights)
+    L = [w * loss for w, loss in zip(weights, losses, strict=True)]
+    mean_w, mean_l = sum(weights) / n, sum(L) / n
+    covariance = sum((a - mean_l) * (w - mean_w) for a, w in zip(L, weights, strict=True)) / n
+    variance = sum((w - mean_w) ** 2 for w in weights) / n
+    eta = -covariance / variance
+    return mean_l + eta * mean_w - eta
+
+
+def silhouette(x: Tensor, classes: list[int]) -> float:
+    """Rousseeuw 1987: mean of (b − a) / max(a, b); a row alone in its class counts 0."""
+    total = 0.0
+    for i in range(len(x)):
+        to: dict[int, list[float]] = {}
+        for j in range(len(x)):
+            if j != i:
+                to.setdefault(classes[j], []).append(float((x[i] - x[j]).norm()))
+        if classes[i] not in to:
+            continue
+        means = {label: sum(distances) / len(distances) for label, distances in to.items()}
+        a, b = means.pop(classes[i]), min(means.values())
+        total += (b - a) / max(a, b)
+    return total / len(x)

@@ -43,8 +43,13 @@ class Config:
     batch_size: Annotated[int, Field(ge=2)] = Field(36, description="Rows of each domain in a step, over all devices.")
     learning_rate: Positive = Field(0.01, description="Initial rate of new layers; a pretrained backbone has a tenth.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="L2 penalty on every weight.")
-    trade_off: Literal["auto"] | NotNegative | tuple[NotNegative, ...] = Field(
-        "auto", description="Final λ, the weight of the transfer term; of a sum, one for each part; auto: the method's."
+    trade_off: Literal["auto", "search"] | NotNegative | tuple[NotNegative, ...] = Field(
+        "auto",
+        description="Final λ, the weight of the transfer term; of a sum, one for each part; auto: the method's; "
+        "search: chosen without target labels.",
+    )
+    select: Literal["last", "entropy", "information", "snd", "clustering", "dev", "transfer-cv"] = Field(
+        "last", description="Which checkpoint to report: the last, or the best by a criterion without target labels."
     )
 
     estimator: Literal["unbiased", "biased", "linear", "fourier"] = Field(

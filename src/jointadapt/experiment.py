@@ -3,6 +3,7 @@
 import copy
 import os
 import platform
+import shutil
 import signal
 import tempfile
 import time
@@ -10,8 +11,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from statistics import mean
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +24,7 @@ from torch import Tensor
 
 import jointadapt
 from jointadapt.backbones import recorded
+from jointadapt.candidates import LAST, Candidates
 from jointadapt.config import Config, make_config
 from jointadapt.data import Batches, Domain
 from jointadapt.data.batches import share
@@ -36,6 +40,7 @@ from jointadapt.progress import Track, first_process, silent
 from jointadapt.ranks import Ranks
 from jointadapt.report import write_report
 from jointadapt.runs import RunFolder, free_folder
+from jointadapt.selection import CRITERIA, FOLDS, choose, shares
 from jointadapt.trainer import Record, Trainer
 
 BASELINE = "source-only"
@@ -58,6 +63,7 @@ FREE_OPTIONS = (
     "checkpoint_every",
     "cache",
 )
+TRADE_OFFS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -135,8 +141,10 @@ def execute(
     baseline = None
     try:
         if config.baseline and config.method != BASELINE:
-            plain = replace(config, method=BASELINE, baseline=False, out=str(out / BASELINE))
+            plain = replace(config, method=BASELINE, trade_off="auto", baseline=False, out=str(out / BASELINE))
             baseline = _run(plain, data, None, fabric, track)
+        if config.trade_off == "search":
+            config = replace(config, trade_off=_choose_trade_off(config, data, baseline, fabric, track))
         run = _run(config, data, baseline, fabric, track)
     except Interrupted as stop:
         raise Interrupted(stop.number, out) from None
@@ -174,11 +182,11 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
         return Run(Model.load(folder.path), folder.read_summary(), folder.path)
     folder.write_config(config)
     started = time.monotonic()
-    torch.manual_seed(config.seed)
-    backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
-    network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
-    _fit(config, network, data, folder, fabric, track)
+    candidates = Candidates(config.select, data.source, data.target, _expected_shares(baseline, data))
+    network = _fit(config, candidates, data, folder, fabric, track)
+    candidates.settle(network)
     network.float()  # also after training in float64, as rows are float32
+    backbone = network.backbone
     transform = backbone.preprocessing.evaluation() if data.source.holds_images and backbone.preprocessing else None
     ranks = Ranks(fabric.global_rank, fabric.world_size)
     rows_s, rows_t = (_some_rows(len(domain)) for domain in (data.source, data.target))
@@ -209,7 +217,10 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
         "source": _describe(data.source, config.source),
         "target": _describe(data.target, config.target),
         "warnings": list(data.notes),
-        "checkpoint": "last",
+        "selection": {
+            **candidates.summary(config.steps, evaluation),
+            "trade_off": folder.read_trade_offs(),
+        },
         "source_accuracy": on_source.accuracy if on_source else None,
         "confidence": probabilities_t.max(1).values.mean().item(),
         "evaluation": asdict(evaluation) if evaluation else None,
@@ -242,8 +253,13 @@ def _activations(
     return features, probabilities
 
 
-def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fabric: Fabric, track: Track) -> None:
-    """Train the network in place; checkpoints and records go to the folder."""
+def _fit(
+    config: Config, candidates: Candidates, data: Prepared, folder: RunFolder, fabric: Fabric, track: Track
+) -> Network:
+    """Return the network as the last step left it; checkpoints and records go to the folder."""
+    torch.manual_seed(config.seed)
+    backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
+    network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
     method = build_method(config.method, network.widths, vars(config))
     trainer = Trainer(
         fabric,
@@ -263,22 +279,70 @@ def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fa
     if state is not None:
         _check_same_training(state, about, folder.path)
         trainer.restore(state)
+        candidates.restore(state["candidates"])
     folder.start_metrics(trainer.step)
     preprocessing = network.backbone.preprocessing
     transform = preprocessing.training() if preprocessing and data.source.holds_images else None
-    batches = Batches(data.source, data.target, config.batch_size, config.seed, transform, trainer.part)
+    batches = Batches(candidates.training_source, data.target, config.batch_size, config.seed, transform, trainer.part)
     every = max(1, config.steps // 10) if config.checkpoint_every == "auto" else config.checkpoint_every
     with _stop_requests() as requested:
         records = trainer.train(batches.iterate(trainer.step, config.steps, workers(config)))
         for record in track(records, config.steps, f"training {config.method}", trainer.step):
             if record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps:
                 folder.add_metrics(_finite(record))
+            regular = record.step % every == 0 or record.step == config.steps
+            if regular and candidates.watched:
+                candidates.add(record.step, network)
             stop = trainer.largest(*requested[:1])
-            if stop or record.step % every == 0 or record.step == config.steps:
-                folder.save_checkpoint(record.step, {**trainer.state(), **about})
+            if stop or regular:
+                folder.save_checkpoint(record.step, {**trainer.state(), **about, "candidates": candidates.state()})
             if stop:
                 fabric.barrier()
                 raise Interrupted(stop)
+    return network
+
+
+def _expected_shares(baseline: Run | None, data: Prepared) -> Tensor:
+    """Return the share of each class among the target rows: as source-only predicts them, else as in the source."""
+    if baseline is None or baseline.folder is None:
+        return shares(data.source.labels, len(data.source.classes))
+    return shares(_predicted(baseline.folder, data.target), len(data.source.classes))
+
+
+def _predicted(folder: Path, target: Domain) -> Tensor:
+    index = {name: position for position, name in enumerate(target.classes)}
+    return torch.tensor([index[name] for name in RunFolder(folder).read_predictions()])
+
+
+def _choose_trade_off(
+    config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, track: Track
+) -> float | Literal["auto"]:
+    """Return the λ of the highest score without target labels; every trial is kept in trade-off.json.
+
+    The criterion is the one that selects checkpoints, else transfer cross-validation, the paper's. One that holds rows
+    out is averaged over folds of the source. A λ is eligible if its model of every fold is; "auto" if none is.
+    """
+    out, run = Path(config.out), RunFolder(Path(config.out), fabric.is_global_zero)
+    rule = "transfer-cv" if config.select == LAST else config.select
+    trials = (run.read_trade_offs() or {"trials": []})["trials"]
+    for ceiling, fold in product(TRADE_OFFS, range(FOLDS if CRITERIA[rule].holds_out else 1)):
+        if any((trial["trade_off"], trial["fold"]) == (ceiling, fold) for trial in trials):
+            continue
+        folder = RunFolder(out / "trade-off" / f"{ceiling:g}-{fold}", run.writes)
+        candidates = Candidates(rule, data.source, data.target, _expected_shares(baseline, data), fold)
+        _fit(replace(config, trade_off=ceiling, out=str(folder.path)), candidates, data, folder, fabric, track)
+        trials.append({"trade_off": ceiling, "fold": fold, **candidates.judged(last=config.select == LAST)})
+        run.write_trade_offs({"rule": rule, "chosen": None, "trials": trials})
+        if run.writes:
+            shutil.rmtree(folder.path)
+    groups = [[trial for trial in trials if trial["trade_off"] == ceiling] for ceiling in TRADE_OFFS]
+    allowed = [all(trial["eligible"] for trial in group) for group in groups]
+    best = choose([mean(trial["score"] for trial in group) for group in groups], allowed)
+    chosen = "auto" if best is None else TRADE_OFFS[best]
+    run.write_trade_offs({"rule": rule, "chosen": chosen, "trials": trials})
+    if run.writes:
+        shutil.rmtree(out / "trade-off", ignore_errors=True)
+    return chosen
 
 
 def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
@@ -330,8 +394,7 @@ def _against(baseline: Run | None, predicted: Tensor, target: Domain, method: st
     """Return what the summary says of the comparison with the source-only model."""
     if baseline is None or baseline.folder is None:
         return {"baseline": None, "agreement": None, "verdict": "Not compared: one model was trained."}
-    index = {name: position for position, name in enumerate(target.classes)}
-    plain = torch.tensor([index[name] for name in RunFolder(baseline.folder).read_predictions()])
+    plain = _predicted(baseline.folder, target)
     return {
         "baseline": {key: baseline.summary[key] for key in ("evaluation", "source_accuracy", "confidence")},
         "agreement": 100 * (predicted == plain).double().mean().item(),
