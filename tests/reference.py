@@ -175,3 +175,54 @@ def silhouette(x: Tensor, classes: list[int]) -> float:
         a, b = means.pop(classes[i]), min(means.values())
         total += (b - a) / max(a, b)
     return total / len(x)
+
+
+def unified_jmmd(
+    source: list[Tensor], target: list[Tensor], labels: Tensor, predicted: Tensor, label_kernel: str
+) -> float:
+    """Wang et al. 2021 (arXiv 2101.09979); "conditional" is Zhu et al. 2021, Eq. (6)-(8): sums class by class.
+
+    A class weighs a row i of the source by w_i and a row j of the target by v_j; its term is
+    Σ w_i w_i' K_ii' + Σ v_j v_j' K_jj' − 2 Σ w_i v_j K_ij.
+    """
+    n, m, classes = len(labels), *predicted.shape
+    K = joint_gram(source, target, [JAN_FEATURES] * len(source)).tolist()
+    own = [[float(label == c) for c in range(classes)] for label in labels.tolist()]
+    y = own + predicted.tolist()
+    if label_kernel == "gaussian":
+        product = [
+            [
+                K[i][j] * math.exp(-sum((a - b) ** 2 for a, b in zip(y[i], y[j], strict=True)) / 1.68)
+                for j in range(n + m)
+            ]
+            for i in range(n + m)
+        ]
+        return mmd_biased(torch.tensor(product, dtype=torch.float64), n).item()
+    total, terms = 0.0, 0
+    for c in range(1 if label_kernel == "marginal" else classes):
+        if label_kernel == "conditional":
+            shares = sum(row[c] for row in own), sum(row[c] for row in predicted.tolist())
+            if shares[0] == 0:
+                continue
+            w = [row[c] / shares[k >= n] for k, row in enumerate(y)]
+        else:
+            w = [(row[c] if label_kernel == "weighted" else 1) / (m if k >= n else n) for k, row in enumerate(y)]
+        signed = [value if k < n else -value for k, value in enumerate(w)]
+        total += sum(signed[i] * signed[j] * K[i][j] for i in range(n + m) for j in range(n + m))
+        terms += 1
+    return total / terms if label_kernel == "conditional" else total
+
+
+def centroid_labels(rows: Tensor, features: Tensor, p: Tensor) -> list[int]:
+    """Liang et al. 2020 (SHOT), Eq. (4)-(6): the nearest centroid by cosine, twice."""
+
+    def nearest(row: Tensor, centroids: list[Tensor]) -> int:
+        cosines = [float(row @ c / (row.norm() * c.norm())) if c.norm() > 0 else 0.0 for c in centroids]
+        return cosines.index(max(cosines))
+
+    classes = range(p.shape[1])
+    weighted = [sum(p[i, c] * features[i] for i in range(len(p))) / p[:, c].sum() for c in classes]
+    first = [nearest(row, weighted) for row in features]
+    zero = torch.zeros_like(features[0])
+    hard = [sum((features[i] for i in range(len(p)) if first[i] == c), zero) / max(first.count(c), 1) for c in classes]
+    return [nearest(row, hard) for row in rows]

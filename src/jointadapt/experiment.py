@@ -32,10 +32,20 @@ from jointadapt.data.domain import Transform
 from jointadapt.data.files import default_cache
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, evaluate, verdict
-from jointadapt.methods import build_method, options_of
+from jointadapt.methods import build_method, check_method, is_source_free
 from jointadapt.model import Model
 from jointadapt.networks import Network
-from jointadapt.preparation import Given, Prepared, as_domain, choose_backbone, prepare, read_role, thumbnail, workers
+from jointadapt.preparation import (
+    Given,
+    Prepared,
+    as_domain,
+    choose_backbone,
+    prepare,
+    read_role,
+    read_task,
+    thumbnail,
+    workers,
+)
 from jointadapt.progress import Track, first_process, silent
 from jointadapt.ranks import Ranks
 from jointadapt.report import write_report
@@ -101,7 +111,7 @@ def train(source: Given, target: Given, out: str | Path | None = None, track: Tr
 def resume(folder: str | Path, track: Track = silent) -> Run:
     """Return the run of a folder, finished from its newest checkpoint; its numbers are an uninterrupted run's."""
     config = replace(RunFolder(Path(folder)).read_config(), out=str(folder))
-    if not config.source or not config.target:
+    if not config.benchmark and not (config.source and config.target):
         raise UserError(f"{folder} was trained on arrays in memory; only runs on files can be resumed.")
     return execute(config, track=track, resuming=True)
 
@@ -115,8 +125,10 @@ def execute(
     resuming: bool = False,
 ) -> Run:
     """Return the run of a configuration; domains that are not given are read from its paths."""
-    options_of(config.method)  # an unknown method should fail before any work
+    check_method(config.method, config.trade_off)  # a method that cannot be should fail before any work
     cache = Path(config.cache) if config.cache else default_cache()
+    if config.benchmark or config.root or config.task:
+        source, target = read_task(config, cache, track)
     source = source or read_role(config.source, "source", cache, track)
     target = target or read_role(config.target, "target", cache, track)
     out = Path(config.out) if config.out else free_folder(source.name, target.name, config.method)
@@ -140,7 +152,7 @@ def execute(
     RunFolder(out, fabric.is_global_zero).write_config(config)
     baseline = None
     try:
-        if config.baseline and config.method != BASELINE:
+        if (config.baseline or is_source_free(config.method)) and config.method != BASELINE:
             plain = replace(config, method=BASELINE, trade_off="auto", baseline=False, out=str(out / BASELINE))
             baseline = _run(plain, data, None, fabric, track)
         if config.trade_off == "search":
@@ -152,6 +164,19 @@ def execute(
         write_report(out, lambda row: thumbnail(data.pictures, row))
     fabric.barrier()
     return run
+
+
+def execute_prepared(config: Config, data: Prepared) -> Run:
+    """Return the run of one method on data as the network gets them; no baseline, no report.
+
+    `config.out` may be the folder of an interrupted run, which is finished, or of a finished one, which is read.
+    """
+    return _run(config, data, None, _fabric(config), silent)
+
+
+def device_of(config: Config) -> torch.device:
+    """Return the device that a run uses."""
+    return _fabric(config).device
 
 
 def _fabric(config: Config) -> Fabric:
@@ -183,7 +208,7 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
     folder.write_config(config)
     started = time.monotonic()
     candidates = Candidates(config.select, data.source, data.target, _expected_shares(baseline, data))
-    network = _fit(config, candidates, data, folder, fabric, track)
+    network = _fit(config, candidates, data, baseline, folder, fabric, track)
     candidates.settle(network)
     network.float()  # also after training in float64, as rows are float32
     backbone = network.backbone
@@ -254,12 +279,20 @@ def _activations(
 
 
 def _fit(
-    config: Config, candidates: Candidates, data: Prepared, folder: RunFolder, fabric: Fabric, track: Track
+    config: Config,
+    candidates: Candidates,
+    data: Prepared,
+    baseline: Run | None,
+    folder: RunFolder,
+    fabric: Fabric,
+    track: Track,
 ) -> Network:
     """Return the network as the last step left it; checkpoints and records go to the folder."""
     torch.manual_seed(config.seed)
     backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
     network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
+    if baseline is not None and is_source_free(config.method):
+        _inherit(network, baseline.model.network)
     method = build_method(config.method, network.widths, vars(config))
     trainer = Trainer(
         fabric,
@@ -267,11 +300,14 @@ def _fit(
         method,
         steps=config.steps,
         rate=config.learning_rate,
+        slope=config.rate_slope,
         ceiling=method.trade_off,
+        ramp=config.ramp,
         weight_decay=config.weight_decay,
         accumulate=config.accumulate,
         channels_last=config.channels_last,
         compiled=config.compile,
+        sharpness=config.sharpness,
     )
     about = {"config": asdict(config), "rows": {"source": len(data.source), "target": len(data.target)}}  # pyright: ignore[reportArgumentType]
     with fabric.rank_zero_first():  # it sets damaged checkpoints aside, the others then read the same one
@@ -330,7 +366,9 @@ def _choose_trade_off(
             continue
         folder = RunFolder(out / "trade-off" / f"{ceiling:g}-{fold}", run.writes)
         candidates = Candidates(rule, data.source, data.target, _expected_shares(baseline, data), fold)
-        _fit(replace(config, trade_off=ceiling, out=str(folder.path)), candidates, data, folder, fabric, track)
+        _fit(
+            replace(config, trade_off=ceiling, out=str(folder.path)), candidates, data, baseline, folder, fabric, track
+        )
         trials.append({"trade_off": ceiling, "fold": fold, **candidates.judged(last=config.select == LAST)})
         run.write_trade_offs({"rule": rule, "chosen": None, "trials": trials})
         if run.writes:
@@ -356,6 +394,13 @@ def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path
                 f"{folder} was begun with {name} = {before!r}, and now it is {after!r}; set it back, or start a new "
                 "run with another --out."
             )
+
+
+def _inherit(network: Network, trained: Network) -> None:
+    """Start from a trained network, and keep its classifier as it is."""
+    own = network.state_dict()
+    network.load_state_dict({**own, **{key: value for key, value in trained.state_dict().items() if key in own}})
+    network.classifier.requires_grad_(False)
 
 
 @contextmanager
