@@ -15,7 +15,7 @@ ROOMS = [
     ("backbones",),
     ("networks",),
     ("methods",),
-    ("checkpoints",),
+    ("checkpoints", "ranks"),
     ("trainer",),
     ("selection",),
     ("health",),

@@ -247,7 +247,7 @@ def _ready(comparison: Comparison, configs: Sequence[Config], track: Track) -> I
         shell = recorded(backbone)
     with tempfile.TemporaryDirectory(prefix="jointadapt-") as folder:
         file = Path(folder) / "rows.pt"
-        torch.save({n: d.content for n, d in domains.items() if not d.holds_images}, file)
+        torch.save({n: d.rows(range(len(d))) for n, d in domains.items() if not d.holds_images}, file)
         slim = {n: d if d.holds_images else replace(d, content=torch.empty(0)) for n, d in domains.items()}
         yield Ready(slim, file, name, shell)
 

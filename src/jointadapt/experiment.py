@@ -1,6 +1,7 @@
 """Configuration → data, network, method, training, evaluation, report: the only room that knows all the others."""
 
 import copy
+import os
 import platform
 import shutil
 import tempfile
@@ -23,6 +24,8 @@ from jointadapt.backbones import recorded
 from jointadapt.candidates import LAST, Candidates
 from jointadapt.config import Config, make_config
 from jointadapt.data import Batches, Domain
+from jointadapt.data.batches import share
+from jointadapt.data.domain import Transform
 from jointadapt.data.files import default_cache
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, evaluate, verdict
@@ -42,7 +45,8 @@ from jointadapt.preparation import (
     thumbnail,
     workers,
 )
-from jointadapt.progress import Track, silent
+from jointadapt.progress import Track, first_process, silent
+from jointadapt.ranks import Ranks
 from jointadapt.report import write_report
 from jointadapt.runs import RunFolder, free_folder
 from jointadapt.selection import CRITERIA, FOLDS, choose, shares
@@ -52,7 +56,22 @@ BASELINE = "source-only"
 RECORDS = 200
 PICTURED_ROWS = 300
 # What may change between an interruption and its resumption.
-FREE_OPTIONS = ("source", "target", "out", "baseline", "report", "device", "workers", "checkpoint_every", "cache")
+FREE_OPTIONS = (
+    "source",
+    "target",
+    "out",
+    "baseline",
+    "report",
+    "device",
+    "devices",
+    "num_nodes",
+    "accumulate",
+    "channels_last",
+    "compile",
+    "workers",
+    "checkpoint_every",
+    "cache",
+)
 TRADE_OFFS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -112,19 +131,24 @@ def execute(
     source = source or read_role(config.source, "source", cache, track)
     target = target or read_role(config.target, "target", cache, track)
     out = Path(config.out) if config.out else free_folder(source.name, target.name, config.method)
-    config = replace(config, backbone=choose_backbone(config.backbone, source), out=str(out))
-    made = [] if resuming else RunFolder(out).create()
+    made = RunFolder(out).create() if first_process() and not resuming else []
     try:
         fabric = _fabric(config)
-        data = prepare(config, source, target, fabric.device, cache, track)
+        ranks = Ranks(fabric.global_rank, fabric.world_size)
+        out = Path(fabric.broadcast(str(out)))
+        config = replace(config, backbone=choose_backbone(config.backbone, source), out=str(out))
+        track = track if fabric.is_global_zero else silent
+        with fabric.rank_zero_first(local=True):  # the others find its features in the cache
+            data = prepare(config, source, target, fabric.device, cache, track)
+        ranks.require(min(config.batch_size, len(data.source), len(data.target)))
     except BaseException:
         with suppress(OSError):
             for folder in made:  # nothing is in them yet
                 folder.rmdir()
         raise
-    for note in data.notes:
+    for note in data.notes if fabric.is_global_zero else ():
         warnings.warn(note, stacklevel=2)
-    RunFolder(out).write_config(config)
+    RunFolder(out, fabric.is_global_zero).write_config(config)
     baseline = None
     try:
         if (config.baseline or is_source_free(config.method)) and config.method != BASELINE:
@@ -135,8 +159,9 @@ def execute(
         run = _run(config, data, baseline, fabric, track)
     except Interrupted as stop:
         raise Interrupted(stop.number, out) from None
-    if config.report:
+    if config.report and fabric.is_global_zero:
         write_report(out, lambda row: thumbnail(data.pictures, row))
+    fabric.barrier()
     return run
 
 
@@ -154,19 +179,29 @@ def device_of(config: Config) -> torch.device:
 
 
 def _fabric(config: Config) -> Fabric:
+    """Return what runs the training on the devices; with several, this starts their processes or joins torchrun's."""
+    devices, nodes = config.devices, config.num_nodes
+    if torch.distributed.is_torchelastic_launched():
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    strategy = "auto" if devices * nodes == 1 else "ddp"
     try:
-        return Fabric(accelerator=config.device, devices=1, precision=config.precision)
+        fabric = Fabric(
+            accelerator=config.device, strategy=strategy, devices=devices, num_nodes=nodes, precision=config.precision
+        )
     except Exception as error:
         # Lightning has errors of its own for a device that is unknown, or not there, or not of this precision.
         reason = " ".join(str(error).split())[:160]
         raise UserError(
             f"--device {config.device} --precision {config.precision} cannot be used ({reason}); try --device auto."
         ) from error
+    fabric.launch()
+    return fabric
 
 
 def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, track: Track) -> Run:
     """Train one method, from its newest checkpoint if it has one, and write all of the run folder but the report."""
-    folder = RunFolder(Path(config.out))
+    folder = RunFolder(Path(config.out), fabric.is_global_zero)
     if folder.finished:
         return Run(Model.load(folder.path), folder.read_summary(), folder.path)
     folder.write_config(config)
@@ -177,18 +212,20 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
     network.float()  # also after training in float64, as rows are float32
     backbone = network.backbone
     transform = backbone.preprocessing.evaluation() if data.source.holds_images and backbone.preprocessing else None
-    features_s, probabilities_s = activations(network, data.source, transform, track=track)
-    features_t, probabilities_t = activations(network, data.target, transform, track=track)
+    ranks = Ranks(fabric.global_rank, fabric.world_size)
+    rows_s, rows_t = (_some_rows(len(domain)) for domain in (data.source, data.target))
+    features_s, probabilities_s = _activations(network, data.source, rows_s, transform, ranks, track)
+    features_t, probabilities_t = _activations(network, data.target, rows_t, transform, ranks, track)
     predicted = probabilities_t.argmax(1)
     if data.frozen:
         network.backbone = data.backbone
     model = Model(network.cpu().eval(), data.source.classes, config, data.shape)
-    model.save(folder.model)
+    if folder.writes:
+        model.save(folder.model)
     folder.write_predictions(data.target, probabilities_t)
-    rows_s, rows_t = (_some_rows(len(domain)) for domain in (data.source, data.target))
     folder.write_features(
-        source=features_s[rows_s].numpy(),
-        target=features_t[rows_t].numpy(),
+        source=features_s.numpy(),
+        target=features_t.numpy(),
         source_labels=data.source.labels[rows_s].numpy(),
         target_predicted=predicted[rows_t].numpy(),
         target_labels=data.target.labels[rows_t].numpy(),
@@ -220,7 +257,24 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
         },
     }
     folder.write_summary(summary)
+    fabric.barrier()  # what one rank has written, the others read
     return Run(model, summary, folder.path)
+
+
+def _activations(
+    network: Network, domain: Domain, pictured: Tensor, transform: Transform | None, ranks: Ranks, track: Track
+) -> tuple[Tensor, Tensor]:
+    """Return features of some rows and probabilities of all; each rank passes a part through the network."""
+    if ranks.count == 1:
+        return activations(network, domain, transform, track=track, pictured={*pictured.tolist()})
+    parts = [share(len(domain), rank, ranks.count) for rank in range(ranks.count)]
+    kept = [[row - part.start for row in pictured.tolist() if row in part] for part in parts]
+    own = parts[ranks.rank]
+    seen = activations(network, domain.select(own), transform, track=track, pictured={*kept[ranks.rank]})
+    device = next(network.parameters()).device
+    lengths = [[[len(rows)] for rows in each] for each in (kept, parts)]
+    features, probabilities = (ranks.gather(x.to(device), rows).cpu() for x, rows in zip(seen, lengths, strict=True))
+    return features, probabilities
 
 
 def _fit(
@@ -249,17 +303,22 @@ def _fit(
         ceiling=method.trade_off,
         ramp=config.ramp,
         weight_decay=config.weight_decay,
+        accumulate=config.accumulate,
+        channels_last=config.channels_last,
+        compiled=config.compile,
         sharpness=config.sharpness,
     )
     about = {"config": asdict(config), "rows": {"source": len(data.source), "target": len(data.target)}}  # pyright: ignore[reportArgumentType]
-    if (state := folder.read_checkpoint()) is not None:
+    with fabric.rank_zero_first():  # it sets damaged checkpoints aside, the others then read the same one
+        state = folder.read_checkpoint()
+    if state is not None:
         _check_same_training(state, about, folder.path)
         trainer.restore(state)
         candidates.restore(state["candidates"])
     folder.start_metrics(trainer.step)
     preprocessing = network.backbone.preprocessing
     transform = preprocessing.training() if preprocessing and data.source.holds_images else None
-    batches = Batches(candidates.training_source, data.target, config.batch_size, config.seed, transform)
+    batches = Batches(candidates.training_source, data.target, config.batch_size, config.seed, transform, trainer.part)
     every = max(1, config.steps // 10) if config.checkpoint_every == "auto" else config.checkpoint_every
     checkup = Checkup(config.steps)
     at_once = fabric.device.type == "cpu"
@@ -268,20 +327,21 @@ def _fit(
         for record in track(records, config.steps, f"training {config.method}", trainer.step):
             written = record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps
             regular = record.step % every == 0 or record.step == config.steps
-            kept = requested or regular
-            if (at_once or written or kept) and (fault := trainer.fault()):
+            stop = trainer.largest(*requested[:1])
+            if (at_once or written or stop or regular) and (fault := trainer.fault()):
                 raise divergence(fault, batches, folder.describe_checkpoints())
             if written:
                 folder.add_metrics(record.numbers())
             if checkup.due(record.step):
                 for note in checkup.look(record.step, trainer.condition()):
                     warnings.warn(f"{config.method}, {note}", stacklevel=2)
-            if regular and candidates.watched and fabric.is_global_zero:
+            if regular and candidates.watched:
                 candidates.add(record.step, network)
-            if kept:
+            if stop or regular:
                 folder.save_checkpoint(record.step, {**trainer.state(), **about, "candidates": candidates.state()})
-            if requested:
-                raise Interrupted(requested[0])
+            if stop:
+                fabric.barrier()
+                raise Interrupted(stop)
     return network
 
 
@@ -305,26 +365,28 @@ def _choose_trade_off(
     The criterion is the one that selects checkpoints, else transfer cross-validation, the paper's. One that holds rows
     out is averaged over folds of the source. A λ is eligible if its model of every fold is; "auto" if none is.
     """
-    out = Path(config.out)
+    out, run = Path(config.out), RunFolder(Path(config.out), fabric.is_global_zero)
     rule = "transfer-cv" if config.select == LAST else config.select
-    trials = (RunFolder(out).read_trade_offs() or {"trials": []})["trials"]
+    trials = (run.read_trade_offs() or {"trials": []})["trials"]
     for ceiling, fold in product(TRADE_OFFS, range(FOLDS if CRITERIA[rule].holds_out else 1)):
         if any((trial["trade_off"], trial["fold"]) == (ceiling, fold) for trial in trials):
             continue
-        folder = RunFolder(out / "trade-off" / f"{ceiling:g}-{fold}")
+        folder = RunFolder(out / "trade-off" / f"{ceiling:g}-{fold}", run.writes)
         candidates = Candidates(rule, data.source, data.target, _expected_shares(baseline, data), fold)
         _fit(
             replace(config, trade_off=ceiling, out=str(folder.path)), candidates, data, baseline, folder, fabric, track
         )
         trials.append({"trade_off": ceiling, "fold": fold, **candidates.judged(last=config.select == LAST)})
-        RunFolder(out).write_trade_offs({"rule": rule, "chosen": None, "trials": trials})
-        shutil.rmtree(folder.path)
+        run.write_trade_offs({"rule": rule, "chosen": None, "trials": trials})
+        if run.writes:
+            shutil.rmtree(folder.path)
     groups = [[trial for trial in trials if trial["trade_off"] == ceiling] for ceiling in TRADE_OFFS]
     allowed = [all(trial["eligible"] for trial in group) for group in groups]
     best = choose([mean(trial["score"] for trial in group) for group in groups], allowed)
     chosen = "auto" if best is None else TRADE_OFFS[best]
-    RunFolder(out).write_trade_offs({"rule": rule, "chosen": chosen, "trials": trials})
-    shutil.rmtree(out / "trade-off", ignore_errors=True)
+    run.write_trade_offs({"rule": rule, "chosen": chosen, "trials": trials})
+    if run.writes:
+        shutil.rmtree(out / "trade-off", ignore_errors=True)
     return chosen
 
 

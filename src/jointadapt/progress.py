@@ -1,5 +1,9 @@
-"""Progress of long loops: a function that wraps an iterable. Silent in the library; the command line shows bars."""
+"""Progress of long loops: a function that wraps an iterable. Silent in the library; the command line shows bars.
 
+Of several processes the first speaks.
+"""
+
+import os
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -30,6 +34,11 @@ def bars(items: Iterable[T], total: int, description: str, start: int = 0) -> It
         for item in items:
             yield item
             progress.advance(task)
+
+
+def first_process() -> bool:
+    """Return whether this is the first of several processes, or the only one, as its launcher's environment says."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK"))
 
 
 class _Rate(ProgressColumn):

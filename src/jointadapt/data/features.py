@@ -36,7 +36,7 @@ def extract(
         embed: a batch of images (b, 3, h, w) → features (b, d).
         key: names the weights of `embed`; with the transform and the files (names, sizes, times) it is the cache's key.
     """
-    assert not isinstance(domain.content, Tensor)
+    assert isinstance(domain.content, tuple)
     digest = hashlib.sha256(f"{key}\n{transform}\n{fingerprint(domain.content)}".encode()).hexdigest()[:32]
     file = cache / f"features-{digest}.safetensors"
     features = _remembered(file, len(domain))
