@@ -28,7 +28,7 @@ ROOMS = [
     ("shift",),
     ("report",),
     ("experiment",),
-    ("demo", "estimator", "comparison"),
+    ("demo", "estimator", "comparison", "analysis"),
     ("table",),
     ("cli",),
     ("__main__",),

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import jointadapt
+from jointadapt.cli.analyze import analyze
 from jointadapt.cli.compare import compare
 from jointadapt.cli.data import data
 from jointadapt.cli.demo import demo
@@ -38,7 +39,7 @@ def cli() -> None:
     """Train on labelled source and unlabelled target data, so that the classifier works on the target."""
 
 
-for verb in (train, compare, predict, evaluate, test, data, list_, demo):
+for verb in (train, compare, predict, evaluate, test, analyze, data, list_, demo):
     cli.add_command(verb)
 
 
