@@ -54,10 +54,11 @@ def compare(
     """
     from jointadapt.comparison import compare as run
     from jointadapt.comparison import plan
-    from jointadapt.table import tabulate
+    from jointadapt.table import check_criterion, tabulate
 
-    lists = {"tasks": _listed(tasks), "methods": _listed(methods)}
-    comparison, absent = plan(benchmark, root, **lists, seeds=seeds, recipe=recipe, out=out, **read_flags(flags))
+    lists, options = {"tasks": _listed(tasks), "methods": _listed(methods)}, read_flags(flags)
+    check_criterion(criterion, options)
+    comparison, absent = plan(benchmark, root, **lists, seeds=seeds, recipe=recipe, out=out, **options)
     outcomes, failures = run(comparison, jobs or os.cpu_count() or 1, track(json_))
     table = tabulate(comparison, outcomes, criterion, absent, failures)
     if out is not None:
