@@ -328,6 +328,15 @@ def test_html_is_one_page_without_a_second_file(table) -> None:
     assert not re.search(r"""(src|href)=|<script|url\(""", page)
 
 
+def test_a_wide_table_is_not_cut_where_no_terminal_is(command: Command, here: Path) -> None:
+    names = [f"a-domain-with-a-long-name-{i}" for i in range(4)]
+    (here / "wide.toml").write_text("\n".join(f"[domains.{name}]\npath = 'a.npz'" for name in names))
+    wide = ("compare", "--benchmark", "wide.toml", "--root", ".", "--methods", "source-only", "--seeds", 1)
+    outcome = command(*wide, "--steps", 1, "--batch-size", 8, "--jobs", 1)
+    assert "…" not in outcome.out
+    assert f"{names[0]}→{names[3]}" in outcome.out
+
+
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
 def test_every_form_is_printed(command: Command, form: str) -> None:
     outcome = command(*TABLE, *QUICK, "--methods", "source-only", "--seeds", 1, "--format", form)

@@ -34,4 +34,5 @@ def bars(items: Iterable[T], total: int, description: str, start: int = 0) -> It
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="progress.data.speed")
+        digits = 1 if task.speed and task.speed < 10 else 0
+        return Text(f"{task.speed:,.{digits}f}/s" if task.speed else "", style="progress.data.speed")

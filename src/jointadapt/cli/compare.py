@@ -4,11 +4,10 @@ import os
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from jointadapt.cli.printing import as_json, print_json, track
+from jointadapt.cli.printing import as_json, print_json, print_table, track
 from jointadapt.flags import config_flags, read_flags
 
 OF_THE_TABLE = ("source", "target", "benchmark", "root", "task", "out", "method", "baseline", "report", "seed")
@@ -82,17 +81,16 @@ def _listed(text: str) -> list[str]:
 def _print(table: Any) -> None:
     from jointadapt.table import MEASURES
 
-    console = Console()
     for number, measure in enumerate(table.rows):
         grid = Grid(f"{MEASURES[measure]}, %", "checkpoint", title=Text(table.title) if number == 0 else None)
         for heading in table.headings:
-            grid.add_column(heading, justify="right", no_wrap=True)
+            grid.add_column(heading, justify="right")
         before = None
         for method, rule, cells in table.texts(measure):
             if before not in (None, method):
                 grid.add_section()
             grid.add_row(Text(method if method != before else ""), rule, *cells)
             before = method
-        console.print(grid)
+        print_table(grid)
     for note in table.notes:
-        console.print(Text(note))
+        click.echo(note)
