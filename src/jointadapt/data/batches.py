@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from jointadapt.data.domain import Domain, Transform
+from jointadapt.data.loading import load
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -37,17 +38,23 @@ class Batches(Dataset):
             x_s, x_t = self.source.rows(rows_s, self.transform), self.target.rows(rows_t, self.transform)
         return x_s, self.source.labels[rows_s], x_t
 
+    def items(self, step: int) -> tuple[list[str], list[str]]:
+        """Return what the rows of a step are called, of source and target."""
+        rows_s, rows_t = self._rows(self.source, step, 2 * self.seed), self._rows(self.target, step, 2 * self.seed + 1)
+        return [self.source.items[row] for row in rows_s], [self.target.items[row] for row in rows_t]
+
     def iterate(self, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
         """Yield the batches of the steps start … stop − 1, decoded by worker processes for images."""
         workers = min(workers, stop - start) if self.transform is not None else 0
         if workers <= 0:
             return map(self.__getitem__, range(start, stop))
-        steps = range(start, stop)
-        # A loader draws a seed as it starts. From a generator of its own, or a resumed run's chance would be another.
-        loader = DataLoader(
-            self, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=4, generator=torch.Generator()
-        )
-        return iter(loader)
+
+        def loader(first: int) -> DataLoader:
+            # It draws a seed as it starts. From a generator of its own, or a resumed run's chance would be another.
+            options = {"num_workers": workers, "prefetch_factor": 4, "generator": torch.Generator()}
+            return DataLoader(self, batch_size=None, sampler=range(first, stop), **options)
+
+        return load(loader, start, stop)
 
     def _rows(self, domain: Domain, step: int, stream: int) -> list[int]:
         """Return rows step·B … of an endless stream of shuffles of the domain."""
