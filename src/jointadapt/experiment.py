@@ -170,7 +170,10 @@ def execute_prepared(config: Config, data: Prepared) -> Run:
 
     `config.out` may be the folder of an interrupted run, which is finished, or of a finished one, which is read.
     """
-    return _run(config, data, None, _fabric(config), silent)
+    fabric = _fabric(config)
+    if config.trade_off == "search":
+        config = replace(config, trade_off=_choose_trade_off(config, data, None, fabric, silent))
+    return _run(config, data, None, fabric, silent)
 
 
 def device_of(config: Config) -> torch.device:

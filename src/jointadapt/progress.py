@@ -43,4 +43,5 @@ def first_process() -> bool:
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="progress.data.speed")
+        digits = 1 if task.speed and task.speed < 10 else 0
+        return Text(f"{task.speed:,.{digits}f}/s" if task.speed else "", style="progress.data.speed")
