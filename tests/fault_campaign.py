@@ -32,7 +32,11 @@ from jointadapt.experiment import execute, resume
 
 RESULTS = ("predictions.csv", "model.safetensors", "metrics.jsonl", "features.npz")
 TRAINING = {
-    "backbone": "mlp", "hidden": 64, "method": "dann", "batch_size": 16, "report": False,
+    "backbone": "mlp",
+    "hidden": 64,
+    "method": "dann",
+    "batch_size": 16,
+    "report": False,
     "checkpoint_every": 4,
 }
 PATIENCE = 120  # seconds

@@ -18,7 +18,9 @@ ROOMS = [
     ("checkpoints",),
     ("trainer",),
     ("health",),
+    ("selection",),
     ("evaluation",),
+    ("candidates",),
     ("config",),
     ("flags", "model", "runs"),
     ("preparation",),
@@ -26,7 +28,7 @@ ROOMS = [
     ("shift",),
     ("report",),
     ("experiment",),
-    ("demo",),
+    ("demo", "estimator"),
     ("cli",),
     ("__main__",),
 ]

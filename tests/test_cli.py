@@ -107,7 +107,7 @@ def test_seed_repeats_a_run_and_another_seed_does_not(command: Command, here: Pa
     assert any(not torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
 
-@pytest.mark.parametrize("method", ["jan", "jan-a", "dan", "ddc", "dann"])
+@pytest.mark.parametrize("method", ["jan", "jan-a", "dan", "ddc", "dann", "mcd", "lmmd", "shot"])
 def test_target_labels_never_reach_training(command: Command, here: Path, method: str) -> None:
     with np.load("t.npz") as arrays:
         x, y = arrays["x"], arrays["y"]

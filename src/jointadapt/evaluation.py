@@ -1,6 +1,6 @@
 """Predictions, and what they are worth: the only place that sees target labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from jointadapt.data import UNLABELLED, Domain
 from jointadapt.data.domain import Transform
+from jointadapt.errors import UserError
 from jointadapt.networks import Activations, Network
 from jointadapt.progress import Track, silent
 
@@ -50,7 +51,14 @@ def activations(
         seen = network(rows.to(device))
         features.append(seen.features.float().cpu())
         probabilities.append(seen.logits.float().softmax(1).cpu())
-    return torch.cat(features), torch.cat(probabilities)
+    found = torch.cat(features), torch.cat(probabilities)
+    bad = (~torch.cat(found, 1).isfinite().all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise UserError(
+            f"{domain.name}: the network finds nothing finite for {len(bad)} of {len(domain)} rows, the first is "
+            f"{domain.items[bad[0]]}; remove such rows, or bring the features to one scale."
+        )
+    return found
 
 
 def evaluate(predicted: Tensor, labels: Tensor, classes: int) -> Evaluation | None:
@@ -70,6 +78,18 @@ def evaluate(predicted: Tensor, labels: Tensor, classes: int) -> Evaluation | No
         confusion=confusion_matrix(truth, guess, labels=np.arange(classes)).tolist(),
         rows=len(truth),
     )
+
+
+def oracle(accuracies: Sequence[float | None]) -> int | None:
+    """Return the position of the highest target accuracy, the first of equal ones: no rule without labels can know it.
+
+    None when no accuracy is known.
+
+    >>> oracle([70.0, 90.0, 90.0])
+    1
+    """
+    known = [(accuracy, -position) for position, accuracy in enumerate(accuracies) if accuracy is not None]
+    return -max(known)[1] if known else None
 
 
 def verdict(predicted: Tensor, plain: Tensor, labels: Tensor, method: str, level: float = 0.05) -> str:

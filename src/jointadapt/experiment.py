@@ -2,13 +2,16 @@
 
 import copy
 import platform
+import shutil
 import tempfile
 import time
 import warnings
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from statistics import mean
+from typing import Any, Literal
 
 import torch
 import torchvision
@@ -17,6 +20,7 @@ from torch import Tensor
 
 import jointadapt
 from jointadapt.backbones import recorded
+from jointadapt.candidates import LAST, Candidates
 from jointadapt.config import Config, make_config
 from jointadapt.data import Batches, Domain
 from jointadapt.data.files import default_cache
@@ -24,13 +28,14 @@ from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, evaluate, verdict
 from jointadapt.health import Checkup, divergence
 from jointadapt.interruption import stop_requests
-from jointadapt.methods import build_method, options_of
+from jointadapt.methods import build_method, is_source_free, options_of
 from jointadapt.model import Model
 from jointadapt.networks import Network
 from jointadapt.preparation import Given, Prepared, as_domain, choose_backbone, prepare, read_role, thumbnail, workers
 from jointadapt.progress import Track, silent
 from jointadapt.report import write_report
 from jointadapt.runs import RunFolder, free_folder
+from jointadapt.selection import CRITERIA, FOLDS, choose, shares
 from jointadapt.trainer import Trainer
 
 BASELINE = "source-only"
@@ -38,6 +43,7 @@ RECORDS = 200
 PICTURED_ROWS = 300
 # What may change between an interruption and its resumption.
 FREE_OPTIONS = ("source", "target", "out", "baseline", "report", "device", "workers", "checkpoint_every", "cache")
+TRADE_OFFS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -109,9 +115,11 @@ def execute(
     RunFolder(out).write_config(config)
     baseline = None
     try:
-        if config.baseline and config.method != BASELINE:
-            plain = replace(config, method=BASELINE, baseline=False, out=str(out / BASELINE))
+        if (config.baseline or is_source_free(config.method)) and config.method != BASELINE:
+            plain = replace(config, method=BASELINE, trade_off="auto", baseline=False, out=str(out / BASELINE))
             baseline = _run(plain, data, None, fabric, track)
+        if config.trade_off == "search":
+            config = replace(config, trade_off=_choose_trade_off(config, data, baseline, fabric, track))
         run = _run(config, data, baseline, fabric, track)
     except Interrupted as stop:
         raise Interrupted(stop.number, out) from None
@@ -138,11 +146,11 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
         return Run(Model.load(folder.path), folder.read_summary(), folder.path)
     folder.write_config(config)
     started = time.monotonic()
-    torch.manual_seed(config.seed)
-    backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
-    network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
-    _fit(config, network, data, folder, fabric, track)
+    candidates = Candidates(config.select, data.source, data.target, _expected_shares(baseline, data))
+    network = _fit(config, candidates, data, baseline, folder, fabric, track)
+    candidates.settle(network)
     network.float()  # also after training in float64, as rows are float32
+    backbone = network.backbone
     transform = backbone.preprocessing.evaluation() if data.source.holds_images and backbone.preprocessing else None
     features_s, probabilities_s = activations(network, data.source, transform, track=track)
     features_t, probabilities_t = activations(network, data.target, transform, track=track)
@@ -171,7 +179,10 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
         "source": _describe(data.source, config.source),
         "target": _describe(data.target, config.target),
         "warnings": list(data.notes),
-        "checkpoint": "last",
+        "selection": {
+            **candidates.summary(config.steps, evaluation),
+            "trade_off": folder.read_trade_offs(),
+        },
         "source_accuracy": on_source.accuracy if on_source else None,
         "confidence": probabilities_t.max(1).values.mean().item(),
         "evaluation": asdict(evaluation) if evaluation else None,
@@ -187,8 +198,21 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
     return Run(model, summary, folder.path)
 
 
-def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fabric: Fabric, track: Track) -> None:
-    """Train the network in place; checkpoints and records go to the folder."""
+def _fit(
+    config: Config,
+    candidates: Candidates,
+    data: Prepared,
+    baseline: Run | None,
+    folder: RunFolder,
+    fabric: Fabric,
+    track: Track,
+) -> Network:
+    """Return the network as the last step left it; checkpoints and records go to the folder."""
+    torch.manual_seed(config.seed)
+    backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
+    network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
+    if baseline is not None and is_source_free(config.method):
+        _inherit(network, baseline.model.network)
     method = build_method(config.method, network.widths, vars(config))
     trainer = Trainer(
         fabric,
@@ -196,36 +220,84 @@ def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fa
         method,
         steps=config.steps,
         rate=config.learning_rate,
-        ceiling=config.trade_off,
+        ceiling=method.trade_off,
         weight_decay=config.weight_decay,
+        sharpness=config.sharpness,
     )
     about = {"config": asdict(config), "rows": {"source": len(data.source), "target": len(data.target)}}  # pyright: ignore[reportArgumentType]
     if (state := folder.read_checkpoint()) is not None:
         _check_same_training(state, about, folder.path)
         trainer.restore(state)
+        candidates.restore(state["candidates"])
     folder.start_metrics(trainer.step)
     preprocessing = network.backbone.preprocessing
     transform = preprocessing.training() if preprocessing and data.source.holds_images else None
-    batches = Batches(data.source, data.target, config.batch_size, config.seed, transform)
+    batches = Batches(candidates.training_source, data.target, config.batch_size, config.seed, transform)
     every = max(1, config.steps // 10) if config.checkpoint_every == "auto" else config.checkpoint_every
     checkup = Checkup(config.steps)
     at_once = fabric.device.type == "cpu"
     with stop_requests() as requested:
         records = trainer.train(batches.iterate(trainer.step, config.steps, workers(config)))
         for record in track(records, config.steps, f"training {config.method}", trainer.step):
-            recorded = record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps
-            kept = requested or record.step % every == 0 or record.step == config.steps
-            if (at_once or recorded or kept) and (fault := trainer.fault()):
+            noted = record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps
+            regular = record.step % every == 0 or record.step == config.steps
+            if (at_once or noted or regular or requested) and (fault := trainer.fault()):
                 raise divergence(fault, batches, folder.describe_checkpoints())
-            if recorded:
+            if noted:
                 folder.add_metrics(record.numbers())
             if checkup.due(record.step):
                 for note in checkup.look(record.step, trainer.condition()):
                     warnings.warn(f"{config.method}, {note}", stacklevel=2)
-            if kept:
-                folder.save_checkpoint(record.step, {**trainer.state(), **about})
+            if regular and candidates.watched and fabric.is_global_zero:
+                candidates.add(record.step, network)
+            if requested or regular:
+                folder.save_checkpoint(record.step, {**trainer.state(), **about, "candidates": candidates.state()})
             if requested:
                 raise Interrupted(requested[0])
+    return network
+
+
+def _expected_shares(baseline: Run | None, data: Prepared) -> Tensor:
+    """Return the share of each class among the target rows: as source-only predicts them, else as in the source."""
+    if baseline is None or baseline.folder is None:
+        return shares(data.source.labels, len(data.source.classes))
+    return shares(_predicted(baseline.folder, data.target), len(data.source.classes))
+
+
+def _predicted(folder: Path, target: Domain) -> Tensor:
+    index = {name: position for position, name in enumerate(target.classes)}
+    return torch.tensor([index[name] for name in RunFolder(folder).read_predictions()])
+
+
+def _choose_trade_off(
+    config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, track: Track
+) -> float | Literal["auto"]:
+    """Return the λ of the highest score without target labels; every trial is kept in trade-off.json.
+
+    The criterion is the one that selects checkpoints, else transfer cross-validation, the paper's. One that holds rows
+    out is averaged over folds of the source. A λ is eligible if its model of every fold is; "auto" if none is.
+    """
+    out = Path(config.out)
+    rule = "transfer-cv" if config.select == LAST else config.select
+    trials = (RunFolder(out).read_trade_offs() or {"trials": []})["trials"]
+    for ceiling, fold in product(TRADE_OFFS, range(FOLDS if CRITERIA[rule].holds_out else 1)):
+        if any((trial["trade_off"], trial["fold"]) == (ceiling, fold) for trial in trials):
+            continue
+        folder = RunFolder(out / "trade-off" / f"{ceiling:g}-{fold}")
+        candidates = Candidates(rule, data.source, data.target, _expected_shares(baseline, data), fold)
+        _fit(
+            replace(config, trade_off=ceiling, out=str(folder.path)), candidates, data, baseline, folder, fabric, track
+        )
+        trials.append({"trade_off": ceiling, "fold": fold, **candidates.judged(last=config.select == LAST)})
+        RunFolder(out).write_trade_offs({"rule": rule, "chosen": None, "trials": trials})
+        shutil.rmtree(folder.path)
+    groups = [[trial for trial in trials if trial["trade_off"] == ceiling] for ceiling in TRADE_OFFS]
+    allowed = [all(trial["eligible"] for trial in group) for group in groups]
+    best = choose([mean(trial["score"] for trial in group) for group in groups], allowed)
+    chosen = "auto" if best is None else TRADE_OFFS[best]
+    RunFolder(out).write_trade_offs({"rule": rule, "chosen": chosen, "trials": trials})
+    shutil.rmtree(out / "trade-off", ignore_errors=True)
+    return chosen
 
 
 def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
@@ -241,12 +313,18 @@ def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path
             )
 
 
+def _inherit(network: Network, trained: Network) -> None:
+    """Start from a trained network, and keep its classifier as it is."""
+    own = network.state_dict()
+    network.load_state_dict({**own, **{key: value for key, value in trained.state_dict().items() if key in own}})
+    network.classifier.requires_grad_(False)
+
+
 def _against(baseline: Run | None, predicted: Tensor, target: Domain, method: str) -> dict[str, Any]:
     """Return what the summary says of the comparison with the source-only model."""
     if baseline is None or baseline.folder is None:
         return {"baseline": None, "agreement": None, "verdict": "Not compared: one model was trained."}
-    index = {name: position for position, name in enumerate(target.classes)}
-    plain = torch.tensor([index[name] for name in RunFolder(baseline.folder).read_predictions()])
+    plain = _predicted(baseline.folder, target)
     return {
         "baseline": {key: baseline.summary[key] for key in ("evaluation", "source_accuracy", "confidence")},
         "agreement": 100 * (predicted == plain).double().mean().item(),

@@ -1,6 +1,6 @@
 """The one loop: J = risk + λ · method(source, target), Eq. (9), on Lightning Fabric."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +9,15 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import get_total_norm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from jointadapt.checkpoints import chance, set_chance
 from jointadapt.data.batches import Batch
 from jointadapt.methods import Method
-from jointadapt.networks import Network
+from jointadapt.networks import Activations, Network, reverse
 from jointadapt.schedules import learning_rate, trade_off
+
+TEACHER_DECAY = 0.99
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Fault:
-    """The first step with a loss that is not finite, or weights after it; `norm` is the Euclidean norm of them all."""
+    """The first step with a loss that is not finite, or weights after it; `norm` is their Euclidean norm."""
 
     step: int
     risk: float
@@ -57,19 +60,46 @@ class Condition:
 
 
 class Objective(nn.Module):
-    """Network and method as one module: a batch → the two terms of Eq. (9)."""
+    """Network and method as one module: a batch → the two terms of Eq. (9).
+
+    It adds to the activations what the method says it needs, and keeps the teacher: an exponential average of the
+    network's weights, without dropout.
+    """
 
     def __init__(self, network: Network, method: Method) -> None:
         super().__init__()
-        self.network, self.method = network, method
+        self.network, self.method, self.teacher = network, method, None
+        if method.wants_teacher:
+            self.teacher = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(TEACHER_DECAY), use_buffers=True)
+            self.teacher.requires_grad_(False)
 
     def forward(self, x_s: Tensor, y_s: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
         """Return risk and transfer term; both domains pass the network in one call."""
-        if self.method.uses_target:
+        source = target = None
+        if self.method.uses_source and self.method.uses_target:
             source, target = self.network(torch.cat([x_s, x_t])).split(len(x_s))
+        elif self.method.uses_source:
+            source = self.network(x_s)
         else:
-            source, target = self.network(x_s), None
-        return cross_entropy(source.logits, y_s), self.method(source, target)
+            target = self.network(x_t)
+        if self.method.opposes_classifier:
+            source, target = self._opposed(source), self._opposed(target)
+        if self.teacher is not None and target is not None:
+            with torch.no_grad():
+                target = target._replace(teacher=self.teacher.eval()(x_t).layers[-1])
+        if source is None:
+            transfer = self.method(None, target)
+            return torch.zeros_like(transfer), transfer
+        source = source._replace(labels=y_s)
+        return cross_entropy(self.method.source_logits(source), y_s), self.method(source, target)
+
+    def _opposed(self, sample: Activations | None) -> Activations | None:
+        return sample and sample._replace(opposed=self.network.classifier(reverse(sample.features)))
+
+    def follow(self) -> None:
+        """Let the teacher follow the network; to be called after each step."""
+        if self.teacher is not None:
+            self.teacher.update_parameters(self.network)
 
 
 class Trainer:
@@ -79,6 +109,9 @@ class Trainer:
         steps: the length of the whole training; schedules are functions of step / steps.
         rate: η of new layers at the start.
         ceiling: λ that the trade-off rises to.
+        sharpness: ρ; the risk is taken at θ + ε, the worst place at this distance by its gradient g, ε = ρ g / ‖g‖, the
+            transfer term at θ. Two passes a step. Source: SDAT (Rangwani et al., ICML 2022), Eq. (11); SAM (Foret et
+            al., ICLR 2021).
 
     SGD with momentum 0.9 (Nesterov), schedules of the paper, Sec. 5.1.
     """
@@ -93,8 +126,10 @@ class Trainer:
         rate: float = 0.01,
         ceiling: float = 1.0,
         weight_decay: float = 5e-4,
+        sharpness: float = 0.0,
     ) -> None:
         self.fabric, self.steps, self.rate, self.ceiling, self.step = fabric, steps, rate, ceiling, 0
+        self.sharpness = sharpness
         groups = [*network.parameter_groups(), {"params": [*method.parameters()], "rate": 1.0}]
         groups = [group for group in groups if group["params"]]
         optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
@@ -112,13 +147,35 @@ class Trainer:
                 group["lr"] = rate * group["rate"]
             x_s, y_s, x_t = (part.to(self.fabric.device) for part in batch)
             self.batch = x_s, y_s, x_t
-            risk, transfer = self.objective(x_s, y_s, x_t)
-            self.optimizer.zero_grad()
-            self.fabric.backward(risk + weight * transfer)
+            risk, transfer = self._backward(self.batch, weight)
             self.optimizer.step()
+            self.objective.module.follow()
             self.step += 1
             self._note_fault(risk.detach(), transfer.detach())
             yield Record(self.step, p, risk.detach(), transfer.detach(), weight, rate)
+
+    def _backward(self, batch: Sequence[Tensor], weight: float) -> tuple[Tensor, Tensor]:
+        """Leave a step's gradients in the parameters, and return risk and transfer term."""
+        risk, transfer = self.objective(*batch)
+        self.optimizer.zero_grad()
+        if not self.sharpness or not risk.requires_grad:
+            self.fabric.backward(risk + weight * transfer)
+            return risk, transfer
+        self.fabric.backward(risk, retain_graph=True)
+        moved = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        before, gradients = [p.detach().clone() for p in moved], [p.grad for p in moved]
+        self.optimizer.zero_grad()
+        if transfer.requires_grad:
+            self.fabric.backward(weight * transfer)
+        length = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        with torch.no_grad():
+            for p, gradient in zip(moved, gradients, strict=True):
+                p.add_(gradient / length.clamp_min(torch.finfo(length.dtype).tiny), alpha=self.sharpness)
+        self.fabric.backward(self.objective(*batch)[0])
+        with torch.no_grad():
+            for p, value in zip(moved, before, strict=True):
+                p.copy_(value)
+        return risk, transfer
 
     def _note_fault(self, risk: Tensor, transfer: Tensor) -> None:
         """Remember, on the device and without waiting for it, the first step that is not finite.
@@ -126,7 +183,10 @@ class Trainer:
         A gradient that is not finite shows in the weights; one that a loss scale has skipped does not.
         """
         weights = [p.detach() for group in self.optimizer.param_groups for p in group["params"]]
-        seen = torch.stack([risk.float(), transfer.float(), get_total_norm(weights).float()])
+        norm = get_total_norm(weights).float()
+        for statistics in self.objective.buffers():  # of BatchNorm, which may overflow where the loss does not
+            norm = norm + 0 * statistics.sum()
+        seen = torch.stack([risk.float(), transfer.float(), norm])
         fault = torch.cat([seen.new_full((1,), self.step), seen])
         self._fault = torch.where((self._fault[0] > 0) | seen.isfinite().all(), self._fault, fault)
 
@@ -139,8 +199,9 @@ class Trainer:
     def condition(self) -> Condition:
         """Return what the network makes of the last batch: one more forward, in evaluation mode."""
         assert self.batch is not None
-        network = self.objective.network.eval()
-        seen = [network(x) for x in (self.batch[0], self.batch[2])[: 1 + self.objective.method.uses_target]]
+        network, method = self.objective.module.network.eval(), self.objective.module.method
+        domains = ((self.batch[0], method.uses_source), (self.batch[2], method.uses_target))
+        seen = [network(rows) for rows, used in domains if used]
         self.objective.train()
         return Condition(
             min(len(domain.logits.argmax(1).unique()) for domain in seen),
