@@ -446,7 +446,7 @@ def test_a_trade_off_is_the_methods_own_unless_given():
     assert built("mcc").trade_off == METHODS["mcc"].trade_off
     assert built("mcc", trade_off="auto").trade_off == METHODS["mcc"].trade_off
     assert built("mcc", trade_off=0.25).trade_off == 0.25
-    with pytest.raises(UserError, match=r"--trade-off has 3 values for jan\+mcc; give one for each of its 2 parts"):
+    with pytest.raises(UserError, match=r"trade_off has 3 values and jan\+mcc 2 parts; give one for each part"):
         built("jan+mcc", trade_off=(1, 2, 3))
 
 

@@ -318,7 +318,7 @@ def test_target_labels_choose_nothing(command: Command, arrays: Path, rule: str)
     models = []
     for name, labels in (("a", {"y": y}), ("b", {"y": y[::-1]}), ("c", {})):
         np.savez("t.npz", x=x, **labels)
-        outcome = command(*_train(name, "--select", rule, "--json"))
+        outcome = command(*_train(name, "--select", rule, "--steps", 8, "--checkpoint-every", 4, "--json"))
         found = json.loads(outcome.out)["selection"]
         assert (found["candidates"][0]["accuracy"] is None) == (name == "c")
         assert ("oracle" in found["choices"]) == (name != "c")

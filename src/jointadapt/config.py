@@ -24,6 +24,9 @@ class Config:
 
     source: str = Field("", description="Labelled domain: a folder, an image list (.txt), or .npz .npy .csv .parquet.")
     target: str = Field("", description="Unlabelled domain, likewise; labels found there only serve the evaluation.")
+    benchmark: str = Field("", description="Instead of both: a named benchmark, or a TOML file that describes one.")
+    root: str = Field("", description="Folder that holds the benchmark's domains.")
+    task: str = Field("", description='Of the benchmark: "amazon → webcam", or a2w.')
     out: str = Field("", description="Run folder to make; by default runs/SOURCE-TARGET-METHOD.")
     method: str = Field("jan", description="How to adapt; `jointadapt ls` names them all; a sum: jan+mcc.")
     baseline: bool = Field(True, description="Also train without adaptation, to tell whether adapting helped.")
@@ -42,6 +45,7 @@ class Config:
     steps: Annotated[int, Field(ge=1)] = Field(600, description="Training steps.")
     batch_size: Annotated[int, Field(ge=2)] = Field(36, description="Rows of each domain in a step.")
     learning_rate: Positive = Field(0.01, description="Initial rate of new layers; a pretrained backbone has a tenth.")
+    rate_slope: Annotated[float, Field(ge=0)] = Field(10.0, description="α of the rate's decay η / (1 + α p)^0.75.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="L2 penalty on every weight.")
     sharpness: NotNegative = Field(0.0, description="ρ: the risk is taken where it is worst within ρ (SDAT); 0: off.")
     trade_off: Literal["auto", "search"] | NotNegative | tuple[NotNegative, ...] = Field(
@@ -52,6 +56,7 @@ class Config:
     select: Literal["last", "entropy", "information", "snd", "clustering", "dev", "transfer-cv"] = Field(
         "last", description="Which checkpoint to report: the last, or the best by a criterion without target labels."
     )
+    ramp: bool = Field(True, description="Let λ rise from 0; without, it is the final λ from the first step.")
 
     estimator: Literal["unbiased", "biased", "linear"] = Field(
         "unbiased", description="Of (J)MMD: DDC, DAN, JAN, JAN-A, RTN."

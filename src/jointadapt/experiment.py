@@ -28,10 +28,20 @@ from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, evaluate, verdict
 from jointadapt.health import Checkup, divergence
 from jointadapt.interruption import stop_requests
-from jointadapt.methods import build_method, is_source_free, options_of
+from jointadapt.methods import build_method, check_method, is_source_free
 from jointadapt.model import Model
 from jointadapt.networks import Network
-from jointadapt.preparation import Given, Prepared, as_domain, choose_backbone, prepare, read_role, thumbnail, workers
+from jointadapt.preparation import (
+    Given,
+    Prepared,
+    as_domain,
+    choose_backbone,
+    prepare,
+    read_role,
+    read_task,
+    thumbnail,
+    workers,
+)
 from jointadapt.progress import Track, silent
 from jointadapt.report import write_report
 from jointadapt.runs import RunFolder, free_folder
@@ -81,7 +91,7 @@ def train(source: Given, target: Given, out: str | Path | None = None, track: Tr
 def resume(folder: str | Path, track: Track = silent) -> Run:
     """Return the run of a folder, finished from its newest checkpoint; its numbers are an uninterrupted run's."""
     config = replace(RunFolder(Path(folder)).read_config(), out=str(folder))
-    if not config.source or not config.target:
+    if not config.benchmark and not (config.source and config.target):
         raise UserError(f"{folder} was trained on arrays in memory; only runs on files can be resumed.")
     return execute(config, track=track, resuming=True)
 
@@ -95,8 +105,10 @@ def execute(
     resuming: bool = False,
 ) -> Run:
     """Return the run of a configuration; domains that are not given are read from its paths."""
-    options_of(config.method)  # an unknown method should fail before any work
+    check_method(config.method, config.trade_off)  # a method that cannot be should fail before any work
     cache = Path(config.cache) if config.cache else default_cache()
+    if config.benchmark or config.root or config.task:
+        source, target = read_task(config, cache, track)
     source = source or read_role(config.source, "source", cache, track)
     target = target or read_role(config.target, "target", cache, track)
     out = Path(config.out) if config.out else free_folder(source.name, target.name, config.method)
@@ -126,6 +138,19 @@ def execute(
     if config.report:
         write_report(out, lambda row: thumbnail(data.pictures, row))
     return run
+
+
+def execute_prepared(config: Config, data: Prepared) -> Run:
+    """Return the run of one method on data as the network gets them; no baseline, no report.
+
+    `config.out` may be the folder of an interrupted run, which is finished, or of a finished one, which is read.
+    """
+    return _run(config, data, None, _fabric(config), silent)
+
+
+def device_of(config: Config) -> torch.device:
+    """Return the device that a run uses."""
+    return _fabric(config).device
 
 
 def _fabric(config: Config) -> Fabric:
@@ -220,7 +245,9 @@ def _fit(
         method,
         steps=config.steps,
         rate=config.learning_rate,
+        slope=config.rate_slope,
         ceiling=method.trade_off,
+        ramp=config.ramp,
         weight_decay=config.weight_decay,
         sharpness=config.sharpness,
     )
@@ -239,18 +266,19 @@ def _fit(
     with stop_requests() as requested:
         records = trainer.train(batches.iterate(trainer.step, config.steps, workers(config)))
         for record in track(records, config.steps, f"training {config.method}", trainer.step):
-            noted = record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps
+            written = record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps
             regular = record.step % every == 0 or record.step == config.steps
-            if (at_once or noted or regular or requested) and (fault := trainer.fault()):
+            kept = requested or regular
+            if (at_once or written or kept) and (fault := trainer.fault()):
                 raise divergence(fault, batches, folder.describe_checkpoints())
-            if noted:
+            if written:
                 folder.add_metrics(record.numbers())
             if checkup.due(record.step):
                 for note in checkup.look(record.step, trainer.condition()):
                     warnings.warn(f"{config.method}, {note}", stacklevel=2)
             if regular and candidates.watched and fabric.is_global_zero:
                 candidates.add(record.step, network)
-            if requested or regular:
+            if kept:
                 folder.save_checkpoint(record.step, {**trainer.state(), **about, "candidates": candidates.state()})
             if requested:
                 raise Interrupted(requested[0])

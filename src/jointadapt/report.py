@@ -224,7 +224,7 @@ def selection_facts(selection: dict[str, Any]) -> list[tuple[str, str]]:
     """Return which rule chose the checkpoint and λ, and what the last checkpoint and the oracle would have given.
 
     >>> last = {"step": 600, "accuracy": 88.14}
-    >>> selection_facts({"rule": "snd", "step": 60, "candidates": [1], "choices": {"last": last}})[0]
+    >>> selection_facts({"rule": "snd", "step": 60, "candidates": [], "choices": {"last": last}})[0]
     ('Checkpoint', 'step 60, chosen by snd, which sees no target label')
     """
     if not selection:

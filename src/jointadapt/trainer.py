@@ -108,7 +108,9 @@ class Trainer:
     Args:
         steps: the length of the whole training; schedules are functions of step / steps.
         rate: η of new layers at the start.
+        slope: α of the rate's decay.
         ceiling: λ that the trade-off rises to.
+        ramp: whether it rises; else it is the ceiling at every step.
         sharpness: ρ; the risk is taken at θ + ε, the worst place at this distance by its gradient g, ε = ρ g / ‖g‖, the
             transfer term at θ. Two passes a step. Source: SDAT (Rangwani et al., ICML 2022), Eq. (11); SAM (Foret et
             al., ICLR 2021).
@@ -124,15 +126,21 @@ class Trainer:
         *,
         steps: int,
         rate: float = 0.01,
+        slope: float = 10.0,
         ceiling: float = 1.0,
+        ramp: bool = True,
         weight_decay: float = 5e-4,
         sharpness: float = 0.0,
     ) -> None:
-        self.fabric, self.steps, self.rate, self.ceiling, self.step = fabric, steps, rate, ceiling, 0
+        self.fabric, self.steps, self.step = fabric, steps, 0
+        self.rate, self.slope, self.ceiling, self.ramp = rate, slope, ceiling, ramp
         self.sharpness = sharpness
         groups = [*network.parameter_groups(), {"params": [*method.parameters()], "rate": 1.0}]
         groups = [group for group in groups if group["params"]]
-        optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
+        fused = fabric.device.type in ("cpu", "cuda")  # one pass over each parameter instead of six
+        optimizer = torch.optim.SGD(
+            groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=weight_decay, fused=fused
+        )
         self.objective, self.optimizer = fabric.setup(Objective(network, method), optimizer)
         self.batch: Batch | None = None
         self._fault = torch.zeros(4, device=fabric.device)
@@ -142,7 +150,8 @@ class Trainer:
         self.objective.train()
         for batch in batches:
             p = self.step / self.steps
-            rate, weight = learning_rate(p, self.rate), trade_off(p, self.ceiling)
+            rate = learning_rate(p, self.rate, self.slope)
+            weight = trade_off(p, self.ceiling) if self.ramp else self.ceiling
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
             x_s, y_s, x_t = (part.to(self.fabric.device) for part in batch)

@@ -17,7 +17,7 @@ from jointadapt.flags import config_flags, read_flags
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
 @click.option("--resume", "resumed", metavar="RUN", help="Finish an interrupted run.")
 @as_json
-@config_flags
+@config_flags()
 def train(file: str | None, resumed: str | None, json_: bool, **flags: Any) -> None:
     """Train a classifier for the target domain.
 

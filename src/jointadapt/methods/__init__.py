@@ -53,7 +53,7 @@ METHODS: dict[str, type[Method]] = {
     "shot": SHOT,
 }
 
-__all__ = ["ESTIMATORS", "METHODS", "Method", "build_method", "is_source_free", "options_of"]
+__all__ = ["ESTIMATORS", "METHODS", "Method", "build_method", "check_method", "is_source_free", "options_of"]
 
 
 def options_of(name: str) -> tuple[str, ...]:
@@ -77,8 +77,7 @@ def build_method(name: str, widths: Sequence[int], options: Mapping[str, Any]) -
     "jan+mcc" is the sum of both. The option `trade_off` is λ, for a sum of each part: one number for all of them, or as
     many as there are parts; "auto" leaves each method its own.
     """
-    names = _parts_of(name)
-    trade_offs = _trade_offs(names, options.get("trade_off", "auto"))
+    names, trade_offs = check_method(name, options.get("trade_off", "auto"))
     methods = []
     for part, weight in zip(names, trade_offs, strict=True):
         taken = {key: options[key] for key in options_of(part) if key in options}
@@ -97,20 +96,26 @@ def is_source_free(name: str) -> bool:
     return not any(METHODS[part].uses_source for part in _parts_of(name))
 
 
+def check_method(name: str, trade_off: Any) -> tuple[Sequence[str], Sequence[Any]]:
+    """Return the parts of a method and their trade-offs; a `UserError` for a name or a number of them that cannot be.
+
+    >>> check_method("jan+mcc", "auto")
+    (['jan', 'mcc'], ['auto', 'auto'])
+    """
+    parts = _parts_of(name)
+    if not isinstance(trade_off, Sequence) or isinstance(trade_off, str):
+        return parts, [trade_off] * len(parts)
+    if len(trade_off) != len(parts):
+        raise UserError(
+            f"trade_off has {len(trade_off)} values and {name} {len(parts)} part{'s'[: len(parts) > 1]}; give one for "
+            "each part, or one for all."
+        )
+    return parts, trade_off
+
+
 def _parts_of(name: str) -> list[str]:
     parts = name.split("+")
     for part in parts:
         if part not in METHODS:
             raise unknown_name("method", part, METHODS)
     return parts
-
-
-def _trade_offs(names: Sequence[str], given: Any) -> Sequence[Any]:
-    if not isinstance(given, Sequence) or isinstance(given, str):
-        return [given] * len(names)
-    if len(given) != len(names):
-        raise UserError(
-            f"--trade-off has {len(given)} values for {'+'.join(names)}; give one for each of its {len(names)} parts, "
-            "or one for all."
-        )
-    return given
