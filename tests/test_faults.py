@@ -20,10 +20,11 @@ from jointadapt.data.batches import Batches
 from jointadapt.data.loading import load
 from jointadapt.data.reading import from_arrays, read_domain
 from jointadapt.errors import UserError
+from jointadapt.evaluation import activations
 from jointadapt.experiment import train
 from jointadapt.health import FIRST_STEP, Checkup
 from jointadapt.methods import build_method
-from jointadapt.networks import Network
+from jointadapt.networks import Activations, Network
 from jointadapt.trainer import Condition, Trainer
 
 ROUNDING = 1e-12  # of a share that is 0 in exact arithmetic
@@ -150,11 +151,8 @@ def test_healthy_training_has_no_fault(precision: str) -> None:
 
 
 def test_divergence_names_step_and_rows_and_leaves_no_poisoned_checkpoint(tmp_path: Path, command: Command) -> None:
-    write_arrays(tmp_path / "s.npz", seed=1)
-    with np.load(write_arrays(tmp_path / "t.npz", seed=2)) as arrays:
-        x = arrays["x"]
-    x[7] = 3e38  # finite, but not its square
-    np.savez(tmp_path / "t.npz", x=x)
+    write_arrays(tmp_path / "t.npz", seed=2)
+    _spoil(write_arrays(tmp_path / "s.npz", seed=1))
     step = _first_step_with("row 7", tmp_path)
     outcome = command(
         *("train", "--source", tmp_path / "s.npz", "--target", tmp_path / "t.npz", "--out", tmp_path / "run"),
@@ -171,14 +169,28 @@ def test_divergence_names_step_and_rows_and_leaves_no_poisoned_checkpoint(tmp_pa
         assert f"the checkpoint before it is kept, {kept[-1]}" in line
         assert kept[-1].name == f"step-{step - 1:08d}.pt"
         state = torch.load(kept[-1], weights_only=True)
-        assert all(tensor.isfinite().all() for tensor in state["objective"].values())
+        assert all(tensor.isfinite().all() for tensor in state["objective"].values())  # BatchNorm's statistics, too
     assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def _spoil(path: Path) -> None:
+    """Make row 7 finite, but not its square."""
+    with np.load(path) as arrays:
+        x, y = arrays["x"], arrays["y"]
+    x[7] = 3e38
+    np.savez(path, x=x, y=y)
+
+
+def test_row_that_no_network_bears_is_named() -> None:
+    domain = from_arrays(torch.tensor([[1.0], [math.sqrt(3e38)], [2.0]]), name="t")
+    with pytest.raises(UserError, match="t: the network finds nothing finite for 1 of 3 rows, the first is row 1;"):
+        activations(lambda x: Activations(x**3, x, (x,)), domain)
 
 
 def _first_step_with(item: str, folder: Path) -> int:
     source, target = read_domain(folder / "s.npz"), read_domain(folder / "t.npz")
     batches = Batches(source, target, 3, 0)
-    return next(step + 1 for step in range(400) if item in batches.items(step)[1])
+    return next(step + 1 for step in range(400) if item in batches.items(step)[0])
 
 
 def test_items_of_a_step_are_its_rows() -> None:

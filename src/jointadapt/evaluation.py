@@ -12,6 +12,7 @@ from torch import Tensor
 
 from jointadapt.data import UNLABELLED, Domain
 from jointadapt.data.domain import Transform
+from jointadapt.errors import UserError
 from jointadapt.networks import Activations, Network
 from jointadapt.progress import Track, silent
 
@@ -55,7 +56,14 @@ def activations(
         kept = [row for row in range(len(rows)) if pictured is None or start + row in pictured]
         features.append(seen.features[kept].float().cpu())
         probabilities.append(seen.logits.float().softmax(1).cpu())
-    return torch.cat(features), torch.cat(probabilities)
+    found = torch.cat(features), torch.cat(probabilities)
+    bad = (~torch.cat(found, 1).isfinite().all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise UserError(
+            f"{domain.name}: the network finds nothing finite for {len(bad)} of {len(domain)} rows, the first is "
+            f"{domain.items[bad[0]]}; remove such rows, or bring the features to one scale."
+        )
+    return found
 
 
 def evaluate(predicted: Tensor, labels: Tensor, classes: int) -> Evaluation | None:

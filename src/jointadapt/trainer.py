@@ -41,7 +41,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Fault:
-    """The first step with a loss that is not finite, or weights after it; `norm` is the Euclidean norm of them all."""
+    """The first step with a loss that is not finite, or weights after it; `norm` is their Euclidean norm."""
 
     step: int
     risk: float
@@ -249,7 +249,10 @@ class Trainer:
         A gradient that is not finite shows in the weights; one that a loss scale has skipped does not.
         """
         weights = [p.detach() for group in self.optimizer.param_groups for p in group["params"]]
-        seen = torch.stack([risk.float(), transfer.float(), get_total_norm(weights).float()])
+        norm = get_total_norm(weights).float()
+        for statistics in self.objective.buffers():  # of BatchNorm, which may overflow where the loss does not
+            norm = norm + 0 * statistics.sum()
+        seen = torch.stack([risk.float(), transfer.float(), norm])
         fault = torch.cat([seen.new_full((1,), self.step), seen])
         self._fault = torch.where((self._fault[0] > 0) | seen.isfinite().all(), self._fault, fault)
 
@@ -262,8 +265,9 @@ class Trainer:
     def condition(self) -> Condition:
         """Return what the network makes of the last batch: one more forward, in evaluation mode."""
         assert self.batch is not None
-        network = self.objective.network.eval()
-        seen = [network(x) for x in (self.batch[0], self.batch[2])[: 1 + self.objective.method.uses_target]]
+        network, method = self.objective.module.network.eval(), self.objective.module.method
+        domains = ((self.batch[0], method.uses_source), (self.batch[2], method.uses_target))
+        seen = [network(rows) for rows, used in domains if used]
         self.objective.train()
         return Condition(
             min(len(domain.logits.argmax(1).unique()) for domain in seen),
