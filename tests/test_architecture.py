@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "jointadapt"
 ROOMS = [
-    ("errors", "progress"),
+    ("errors", "interruption", "progress"),
     ("kernels", "schedules"),
     ("discrepancy",),
     ("two_sample",),
@@ -18,6 +18,7 @@ ROOMS = [
     ("checkpoints", "ranks"),
     ("trainer",),
     ("selection",),
+    ("health",),
     ("evaluation",),
     ("candidates",),
     ("config", "recipes"),

@@ -126,7 +126,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also for bytes that are no text, numbers too long, nests too deep
         raise UserError(f"{path} is no valid TOML: {error}.") from error
 
 

@@ -4,19 +4,16 @@ import copy
 import os
 import platform
 import shutil
-import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torchvision
 from lightning_fabric import Fabric
@@ -32,6 +29,8 @@ from jointadapt.data.domain import Transform
 from jointadapt.data.files import default_cache
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, evaluate, verdict
+from jointadapt.health import Checkup, divergence
+from jointadapt.interruption import stop_requests
 from jointadapt.methods import build_method, check_method, is_source_free
 from jointadapt.model import Model
 from jointadapt.networks import Network
@@ -51,7 +50,7 @@ from jointadapt.ranks import Ranks
 from jointadapt.report import write_report
 from jointadapt.runs import RunFolder, free_folder
 from jointadapt.selection import CRITERIA, FOLDS, choose, shares
-from jointadapt.trainer import Record, Trainer
+from jointadapt.trainer import Trainer
 
 BASELINE = "source-only"
 RECORDS = 200
@@ -321,16 +320,26 @@ def _fit(
     transform = preprocessing.training() if preprocessing and data.source.holds_images else None
     batches = Batches(candidates.training_source, data.target, config.batch_size, config.seed, transform, trainer.part)
     every = max(1, config.steps // 10) if config.checkpoint_every == "auto" else config.checkpoint_every
-    with _stop_requests() as requested:
+    checkup = Checkup(config.steps)
+    at_once = fabric.device.type == "cpu"
+    with stop_requests() as requested:
         records = trainer.train(batches.iterate(trainer.step, config.steps, workers(config)))
         for record in track(records, config.steps, f"training {config.method}", trainer.step):
-            if record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps:
-                folder.add_metrics(_finite(record))
+            written = record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps
             regular = record.step % every == 0 or record.step == config.steps
+            stop = trainer.largest(*requested[:1])
+            kept = stop or regular
+            if (at_once or written or kept) and (fault := trainer.fault()):
+                raise divergence(fault, batches, folder.describe_checkpoints())
+            if written:
+                folder.add_metrics(record.numbers())
+            if checkup.due(record.step):
+                notes = checkup.look(record.step, trainer.condition())
+                for note in notes if folder.writes else ():
+                    warnings.warn(f"{config.method}, {note}", stacklevel=2)
             if regular and candidates.watched:
                 candidates.add(record.step, network)
-            stop = trainer.largest(*requested[:1])
-            if stop or regular:
+            if kept:
                 folder.save_checkpoint(record.step, {**trainer.state(), **about, "candidates": candidates.state()})
             if stop:
                 fabric.barrier()
@@ -401,38 +410,6 @@ def _inherit(network: Network, trained: Network) -> None:
     own = network.state_dict()
     network.load_state_dict({**own, **{key: value for key, value in trained.state_dict().items() if key in own}})
     network.classifier.requires_grad_(False)
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """Give a list that receives the signals that ask the process to stop; the second one stops it at once."""
-    requested: list[int] = []
-
-    def note(number: int, frame: Any) -> None:  # noqa: ARG001
-        if requested:
-            raise KeyboardInterrupt
-        requested.append(number)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are not ours
-        yield requested
-        return
-    try:
-        yield requested
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _finite(record: Record) -> dict[str, int | float]:
-    numbers = record.numbers()
-    if not np.isfinite([numbers["risk"], numbers["transfer"]]).all():
-        raise UserError(
-            f"training diverged at step {record.step} (risk {numbers['risk']}, transfer {numbers['transfer']}); "
-            "try a smaller --learning-rate or --trade-off."
-        )
-    return numbers
 
 
 def _against(baseline: Run | None, predicted: Tensor, target: Domain, method: str) -> dict[str, Any]:

@@ -73,6 +73,15 @@ class RunFolder:
         """Return the checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*.pt"))
 
+    def describe_checkpoints(self) -> str:
+        """Return, for a message, what is kept of the training so far."""
+        names = [path.name for path in self.checkpoints()]
+        return (
+            f"the checkpoint before it is kept, {self.path / 'checkpoints' / names[-1]}"
+            if names
+            else "it had no checkpoint yet"
+        )
+
     def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
         """Write the checkpoint of a step, after the records up to it, then forget all but the newest ones."""
         if not self.writes:

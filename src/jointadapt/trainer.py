@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
@@ -36,6 +37,29 @@ class Record:
     def numbers(self) -> dict[str, int | float]:
         """Return the record as plain numbers; on a GPU this waits for the step."""
         return {**vars(self), "risk": self.risk.item(), "transfer": self.transfer.item()}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The first step with a loss that is not finite, or weights after it; `norm` is the Euclidean norm of them all."""
+
+    step: int
+    risk: float
+    transfer: float
+    norm: float
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the network makes of the last batch in evaluation mode, of the domain that is worse off.
+
+    Args:
+        classes: how many classes are predicted.
+        spread: the mean squared distance of the features from their mean, as a share of their mean square.
+    """
+
+    classes: int
+    spread: float
 
 
 class Objective(nn.Module):
@@ -166,6 +190,8 @@ class Trainer:
         self.objective, self.optimizer = fabric.setup(
             Objective(network, method, self.ranks, accumulate, channels_last), optimizer
         )
+        self.batch: Batch | None = None
+        self._fault = torch.zeros(4, device=fabric.device)
 
     def train(self, batches: Iterable[Batch]) -> Iterator[Record]:
         """Yield a record after each step; stops with the batches."""
@@ -176,10 +202,13 @@ class Trainer:
             weight = trade_off(p, self.ceiling) if self.ramp else self.ceiling
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
-            risk, transfer = self._backward([part.to(self.fabric.device) for part in batch], weight)
+            x_s, y_s, x_t = (part.to(self.fabric.device) for part in batch)
+            self.batch = x_s, y_s, x_t
+            risk, transfer = self._backward(self.batch, weight)
             self.optimizer.step()
             self.objective.module.follow()
             self.step += 1
+            self._note_fault(risk.detach(), transfer.detach())
             yield Record(self.step, p, risk.detach(), transfer.detach(), weight, rate)
 
     def _backward(self, batch: Sequence[Tensor], weight: float) -> tuple[Tensor, Tensor]:
@@ -214,6 +243,34 @@ class Trainer:
         """Return the largest of the ranks' numbers, so that all stop together when one is asked to."""
         return max(own for (own,) in self.ranks.numbers(number, device=self.fabric.device))
 
+    def _note_fault(self, risk: Tensor, transfer: Tensor) -> None:
+        """Remember, on the device and without waiting for it, the first step that is not finite.
+
+        A gradient that is not finite shows in the weights; one that a loss scale has skipped does not.
+        """
+        weights = [p.detach() for group in self.optimizer.param_groups for p in group["params"]]
+        seen = torch.stack([risk.float(), transfer.float(), get_total_norm(weights).float()])
+        fault = torch.cat([seen.new_full((1,), self.step), seen])
+        self._fault = torch.where((self._fault[0] > 0) | seen.isfinite().all(), self._fault, fault)
+
+    def fault(self) -> Fault | None:
+        """Return the first step that was not finite, if there was one; on a GPU this waits for the steps so far."""
+        step, *numbers = self._fault.tolist()
+        return Fault(int(step), *numbers) if step else None
+
+    @torch.inference_mode()
+    def condition(self) -> Condition:
+        """Return what the network makes of the last batch: one more forward, in evaluation mode."""
+        assert self.batch is not None
+        network = self.objective.network.eval()
+        classes, spreads = [], []
+        for x in (self.batch[0], self.batch[2])[: 1 + self.objective.method.uses_target]:
+            seen, lengths = network(x), self.ranks.numbers(len(x), device=x.device)
+            classes.append(len(self.ranks.gather(seen.logits.argmax(1), lengths).unique()))
+            spreads.append(_spread(self.ranks.gather(seen.features.float(), lengths)))
+        self.objective.train()
+        return Condition(min(classes), min(spreads))
+
     def state(self) -> dict[str, Any]:
         """Return all that the next step depends on: weights, optimizer, loss scale, step and generators."""
         return {
@@ -239,3 +296,8 @@ def _check_parts(network: Network, parts: int) -> None:
             f"--accumulate {parts} would give each part batch statistics of its own in this backbone; leave it out, or "
             "give pretrained weights, whose statistics stay as they are."
         )
+
+
+def _spread(rows: Tensor) -> float:
+    square = rows.square().mean()
+    return ((rows - rows.mean(0)).square().mean() / square).item() if square > 0 else 0.0

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from jointadapt.data.domain import Domain, Transform
+from jointadapt.data.loading import load
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -30,27 +31,32 @@ class Batches(Dataset):
     part: tuple[int, int] = (0, 1)
 
     def __getitem__(self, step: int) -> Batch:
-        places = share(self.batch_size, *self.part)
-        x_s, rows_s = self._batch(self.source, step, 2 * self.seed, places)
-        x_t, _ = self._batch(self.target, step, 2 * self.seed + 1, places)
+        x_s, rows_s = self._batch(self.source, step, 2 * self.seed)
+        x_t, _ = self._batch(self.target, step, 2 * self.seed + 1)
         return x_s, self.source.labels[rows_s], x_t
+
+    def items(self, step: int) -> tuple[list[str], list[str]]:
+        """Return what the rows of a step are called, of source and target."""
+        rows_s, rows_t = self._rows(self.source, step, 2 * self.seed), self._rows(self.target, step, 2 * self.seed + 1)
+        return [self.source.items[row] for row in rows_s], [self.target.items[row] for row in rows_t]
 
     def iterate(self, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
         """Yield the batches of the steps start … stop − 1, decoded by worker processes for images."""
         workers = min(workers, stop - start) if self.transform is not None else 0
         if workers <= 0:
             return map(self.__getitem__, range(start, stop))
-        steps = range(start, stop)
-        # A loader draws a seed as it starts. From a generator of its own, or a resumed run's chance would be another.
-        loader = DataLoader(
-            self, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=4, generator=torch.Generator()
-        )
-        return iter(loader)
 
-    def _batch(self, domain: Domain, step: int, stream: int, places: range) -> tuple[Tensor, list[int]]:
-        """Return these places of the batch, which is rows step·B … of an endless stream of shuffles of the domain."""
-        first, size = step * self.batch_size, len(domain)
-        rows = [int(_shuffle(size, stream, (first + k) // size)[(first + k) % size]) for k in places]
+        def loader(first: int) -> DataLoader:
+            # It draws a seed as it starts. From a generator of its own, or a resumed run's chance would be another.
+            options = {"num_workers": workers, "prefetch_factor": 4, "generator": torch.Generator()}
+            return DataLoader(self, batch_size=None, sampler=range(first, stop), **options)
+
+        return load(loader, start, stop)
+
+    def _batch(self, domain: Domain, step: int, stream: int) -> tuple[Tensor, list[int]]:
+        """Return this part of a batch, and the numbers of its rows."""
+        places = share(self.batch_size, *self.part)
+        rows = self._rows(domain, step, stream)[places.start : places.stop]
         if self.transform is None:
             return domain.rows(rows), rows
         images = []
@@ -59,6 +65,12 @@ class Batches(Dataset):
                 torch.manual_seed(_mixed(stream, step, place + 1))
                 images.append(domain.rows([row], self.transform)[0])
         return torch.stack(images), rows
+
+    def _rows(self, domain: Domain, step: int, stream: int) -> list[int]:
+        """Return rows step·B … of an endless stream of shuffles of the domain: a batch, all parts of it."""
+        first, size = step * self.batch_size, len(domain)
+        places = range(first, first + self.batch_size)
+        return [int(_shuffle(size, stream, place // size)[place % size]) for place in places]
 
 
 def share(rows: int, part: int, parts: int) -> range:

@@ -35,10 +35,14 @@ def read_image(path: Path | Member) -> Tensor:
 def open_rgb(path: Path | Member) -> Image.Image:
     """Return the picture as Pillow reads it, in RGB, turned as its EXIF data say."""
     with path.open("rb") as file, Image.open(file) as picture:
-        picture = ImageOps.exif_transpose(picture)
-        if picture.mode.startswith("I;16"):  # 16-bit grey: Pillow's own conversion would clip at 255
-            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-        return picture.convert("RGBA" if picture.mode == "P" else picture.mode).convert("RGB")
+        return _as_rgb(picture)
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):  # 16-bit grey: Pillow's own conversion would clip at 255
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return picture.convert("RGBA" if picture.mode == "P" else picture.mode).convert("RGB")
 
 
 def defect(path: Path | Member) -> str | None:
@@ -46,7 +50,7 @@ def defect(path: Path | Member) -> str | None:
     try:
         with path.open("rb") as file, Image.open(file) as picture:
             picture.draft("RGB", (64, 64))  # JPEG: decodes at an eighth of the size, and still reads all of the file
-            picture.load()
+            _as_rgb(picture)
     except Exception as error:
         # Decoders raise whatever they like on hostile bytes (struct.error, SyntaxError, ValueError…).
         return " ".join(str(error).split()) or type(error).__name__
@@ -66,7 +70,8 @@ def find_defects(
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         reasons = list(track(pool.map(defect, paths), len(paths), f"checking {name}"))
     found = {index: reason for index, reason in enumerate(reasons) if reason is not None}
-    write_atomically(memory, lambda file: file.write(json.dumps(found).encode()))
+    with contextlib.suppress(OSError):  # a full disk: they are checked again the next time
+        write_atomically(memory, lambda file: file.write(json.dumps(found).encode()))
     return {paths[index]: reason for index, reason in found.items()}
 
 

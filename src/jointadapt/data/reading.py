@@ -1,6 +1,7 @@
 """A path → a domain: folders of images, the field's image lists, arrays."""
 
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ BATCH = 16_384  # rows of a table at a time
 TRAINING_KEYS = (("x_train", "y_train"), ("images_train", "labels_train"))
 FEATURE_KEYS = ("x", "features", "images", "data", *(rows for rows, _ in TRAINING_KEYS))
 LABEL_KEYS = ("y", "label", "labels", "class", "target", *(labels for _, labels in TRAINING_KEYS))
+MOST_UNPACKED = 2**30  # bytes of an archive that may grow by more than…
+MOST_GROWTH = 100
 ITEM_KEYS = ("item", "path", "id", "name", "file")
 KINDS = "a folder of images, an image list (.txt), a .tar of images, or arrays (.npz, .npy, .mat, .csv, .parquet)"
 
@@ -207,7 +210,7 @@ def read_list(path: Path) -> tuple[list[str], list[int | str | None]]:
 def _image_list(path: Path) -> Domain:
     names, labels = read_list(path)
     paths = [path.parent / name for name in names]
-    missing = [file for file in paths if not file.is_file()]
+    missing = [file for file in paths if not os.path.isfile(file)]  # noqa: PTH113  # Path's raises for a name too long
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of {len(paths)} images are not there, the first is {missing[0]}; paths are read "
@@ -258,8 +261,11 @@ def _npy(path: Path) -> Domain:
 
 def _npz(path: Path) -> Domain:
     try:
+        _check_size(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key.lower(): archive[key] for key in archive.files}
+    except UserError:
+        raise
     except Exception as error:
         # As above, and an AttributeError for a single array under this name.
         raise UserError(f"{path} cannot be read as a NumPy archive ({' '.join(str(error).split())}).") from error
@@ -267,6 +273,17 @@ def _npz(path: Path) -> Domain:
     if rows is None:
         raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}; name the rows {' or '.join(FEATURE_KEYS)}.")
     return from_arrays(rows, next((arrays[key] for key in LABEL_KEYS if key in arrays), None), path.stem)
+
+
+def _check_size(path: Path) -> None:
+    """Refuse an archive that would grow beyond all measure: zeros, as a decompression bomb holds, shrink 1000 times."""
+    with zipfile.ZipFile(path) as archive:
+        size, packed = sum(entry.file_size for entry in archive.infolist()), path.stat().st_size
+    if size > MOST_UNPACKED and size > MOST_GROWTH * packed:
+        raise UserError(
+            f"{path} has {packed:,} bytes and would unpack to {size:,}, as a decompression bomb does; if it is none, "
+            "save it by np.savez, not compressed."
+        )
 
 
 def _parse(path: Path, read: Callable[[str], T]) -> T:
