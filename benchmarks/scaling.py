@@ -1,6 +1,6 @@
 """What a training step costs as batch, classes and ranks grow: measured here, then calculated up to 1,000 GPUs.
 
-    python benchmarks/scaling.py [--steps 20] [--images 1000] [--flops 2e13] [--network 2e10]
+    python benchmarks/scaling.py [--steps 20] [--calculate] [--images 1000] [--flops 2e13] [--network 2e10]
 
 Measured, in one process on one thread: steps on features of 2048 columns, by rows of the global batch and by classes,
 with JMMD of all pairs ("unbiased") and of 1024 random features ("fourier"). Then on 1 and 2 processes (gloo) with the
@@ -93,24 +93,32 @@ def calculated(ranks: int, classes: int, rate: argparse.Namespace) -> dict[str, 
     }
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--images", type=float, default=1000, help="images a second a GPU trains ResNet-50 on")
-    parser.add_argument("--flops", type=float, default=2e13, help="float32 operations a second of a GPU in products")
-    parser.add_argument("--network", type=float, default=2e10, help="bytes a second between GPUs, each way")
-    arguments = parser.parse_args()
+def measure(steps: int) -> None:
+    """Print what steps take here."""
     torch.set_num_threads(1)
     fabric = Fabric(accelerator="cpu", devices=1)
     print("Measured: ms a step, one process\n\n| rows | classes | all pairs | fourier |\n|---:|---:|---:|---:|")
     for rows, classes in [*((rows, CLASSES[0]) for rows in ROWS), *((ROWS[1], classes) for classes in CLASSES[1:])]:
-        times = (step_time(fabric, rows, classes, estimator, arguments.steps) for estimator in ESTIMATORS)
+        times = (step_time(fabric, rows, classes, estimator, steps) for estimator in ESTIMATORS)
         print(f"| {rows} | {classes} | " + " | ".join(f"{1000 * seconds:.1f}" for seconds in times) + " |", flush=True)
     print("\nMeasured: ms a step, gloo\n\n| rows | estimator | 1 process | 2 processes |\n|---:|:---|---:|---:|")
     names = [(rows, estimator) for rows in ROWS[:3] for estimator in ESTIMATORS]
-    for (rows, estimator), *times in zip(names, *(on_ranks(ranks, arguments.steps) for ranks in (1, 2)), strict=True):
+    for (rows, estimator), *times in zip(names, *(on_ranks(ranks, steps) for ranks in (1, 2)), strict=True):
         print(f"| {rows} | {estimator} | " + " | ".join(f"{1000 * seconds:.1f}" for seconds in times) + " |")
+    print(f"\ntorch {torch.__version__}, one thread a process")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--calculate", action="store_true", help="measure nothing")
+    parser.add_argument("--images", type=float, default=1000, help="images a second a GPU trains ResNet-50 on")
+    parser.add_argument("--flops", type=float, default=2e13, help="float32 operations a second of a GPU in products")
+    parser.add_argument("--network", type=float, default=2e10, help="bytes a second between GPUs, each way")
+    arguments = parser.parse_args()
+    if not arguments.calculate:
+        measure(arguments.steps)
     print(
         f"\nCalculated, not measured: ms of each part of a step, 345 classes, {arguments.images:,.0f} images/s, "
         f"{arguments.flops:.0e} flop/s, {arguments.network:.0e} bytes/s"
@@ -123,7 +131,6 @@ def main() -> None:
         shared = sum(parts.values()) - parts["all pairs"] - parts["fourier"]
         cells = [*parts.values(), shared + parts["all pairs"], shared + parts["fourier"]]
         print(f"| {ranks:,} | {72 * ranks:,} | " + " | ".join(f"{1000 * cell:.1f}" for cell in cells) + " |")
-    print(f"\ntorch {torch.__version__}, one thread a process")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import rank_equality
 
 FLOAT32, FLOAT64 = 2e-6, 1e-10
 """Differences of the first step's terms, and of its gradients relative to the largest, from one process."""
-TRAINED = 10
+TRAINED = 100
 """Times that after three steps of training: each step starts from the differences of the one before."""
 PATIENCE = 120  # seconds
 SAME_ROWS = 1e-5

@@ -331,16 +331,18 @@ def _fit(
             written = record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps
             regular = record.step % every == 0 or record.step == config.steps
             stop = trainer.largest(*requested[:1])
-            if (at_once or written or stop or regular) and (fault := trainer.fault()):
+            kept = stop or regular
+            if (at_once or written or kept) and (fault := trainer.fault()):
                 raise divergence(fault, batches, folder.describe_checkpoints())
             if written:
                 folder.add_metrics(record.numbers())
             if checkup.due(record.step):
-                for note in checkup.look(record.step, trainer.condition()):
+                notes = checkup.look(record.step, trainer.condition())
+                for note in notes if folder.writes else ():
                     warnings.warn(f"{config.method}, {note}", stacklevel=2)
             if regular and candidates.watched:
                 candidates.add(record.step, network)
-            if stop or regular:
+            if kept:
                 folder.save_checkpoint(record.step, {**trainer.state(), **about, "candidates": candidates.state()})
             if stop:
                 fabric.barrier()

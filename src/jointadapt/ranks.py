@@ -108,7 +108,7 @@ class _Sum(torch.autograd.Function):
 class PooledBatchNorm(nn.modules.batchnorm._BatchNorm):
     """BatchNorm whose training statistics are those of the rows of all ranks, on any device and backend.
 
-    In float32 or wider, mean first, then the mean square around it: 2 all-reduces each way. Elsewhere as any BatchNorm.
+    Summed in float64, mean first, then the mean square around it: 2 all-reduces each way. Elsewhere as any BatchNorm.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
@@ -121,18 +121,18 @@ class PooledBatchNorm(nn.modules.batchnorm._BatchNorm):
         x = input if input.dtype == torch.float64 else input.float()
         axes = [axis for axis in range(x.ndim) if axis != 1]
         shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
-        rows = x.new_full((1,), x.numel() / x.shape[1])
-        total = _Sum.apply(torch.cat([x.sum(axes), rows]))
+        sums = x.sum(axes, dtype=torch.float64)
+        total = _Sum.apply(torch.cat([sums, sums.new_full((1,), x.numel() / x.shape[1])]))
         mean, count = total[:-1] / total[-1], total[-1].detach()
-        centred = x - mean.view(shape)
-        variance = _Sum.apply(centred.square().sum(axes)) / count
+        centred = x - mean.to(x).view(shape)
+        variance = _Sum.apply(centred.square().sum(axes, dtype=torch.float64)) / count
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
             share = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked.item()
             with torch.no_grad():
                 self.running_mean.lerp_(mean.to(self.running_mean), share)
                 self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var), share)
-        out = centred * (variance + self.eps).rsqrt().view(shape)
+        out = centred * (variance + self.eps).rsqrt().to(x).view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
         return out.to(input.dtype)

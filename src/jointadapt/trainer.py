@@ -266,13 +266,14 @@ class Trainer:
         """Return what the network makes of the last batch: one more forward, in evaluation mode."""
         assert self.batch is not None
         network, method = self.objective.module.network.eval(), self.objective.module.method
-        domains = ((self.batch[0], method.uses_source), (self.batch[2], method.uses_target))
-        seen = [network(rows) for rows, used in domains if used]
+        classes, spreads = [], []
+        for x, used in ((self.batch[0], method.uses_source), (self.batch[2], method.uses_target)):
+            if used:
+                seen, lengths = network(x), self.ranks.numbers(len(x), device=x.device)
+                classes.append(len(self.ranks.gather(seen.logits.argmax(1), lengths).unique()))
+                spreads.append(_spread(self.ranks.gather(seen.features.float(), lengths)))
         self.objective.train()
-        return Condition(
-            min(len(domain.logits.argmax(1).unique()) for domain in seen),
-            min(_spread(domain.features.float()) for domain in seen),
-        )
+        return Condition(min(classes), min(spreads))
 
     def state(self) -> dict[str, Any]:
         """Return all that the next step depends on: weights, optimizer, loss scale, step and generators."""

@@ -31,16 +31,13 @@ class Batches(Dataset):
     part: tuple[int, int] = (0, 1)
 
     def __getitem__(self, step: int) -> Batch:
-        places = share(self.batch_size, *self.part)
-        x_s, rows_s = self._batch(self.source, step, 2 * self.seed, places)
-        x_t, _ = self._batch(self.target, step, 2 * self.seed + 1, places)
+        x_s, rows_s = self._batch(self.source, step, 2 * self.seed)
+        x_t, _ = self._batch(self.target, step, 2 * self.seed + 1)
         return x_s, self.source.labels[rows_s], x_t
 
     def items(self, step: int) -> tuple[list[str], list[str]]:
         """Return what the rows of a step are called, of source and target."""
-        places = range(self.batch_size)
-        rows_s = self._rows(self.source, step, 2 * self.seed, places)
-        rows_t = self._rows(self.target, step, 2 * self.seed + 1, places)
+        rows_s, rows_t = self._rows(self.source, step, 2 * self.seed), self._rows(self.target, step, 2 * self.seed + 1)
         return [self.source.items[row] for row in rows_s], [self.target.items[row] for row in rows_t]
 
     def iterate(self, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
@@ -56,14 +53,10 @@ class Batches(Dataset):
 
         return load(loader, start, stop)
 
-    def _rows(self, domain: Domain, step: int, stream: int, places: range) -> list[int]:
-        """Return these places of the batch, which is rows step·B … of an endless stream of shuffles of the domain."""
-        first, size = step * self.batch_size, len(domain)
-        return [int(_shuffle(size, stream, (first + k) // size)[(first + k) % size]) for k in places]
-
-    def _batch(self, domain: Domain, step: int, stream: int, places: range) -> tuple[Tensor, list[int]]:
-        """Return the rows at these places of the batch, and which they are."""
-        rows = self._rows(domain, step, stream, places)
+    def _batch(self, domain: Domain, step: int, stream: int) -> tuple[Tensor, list[int]]:
+        """Return this part of a batch, and the numbers of its rows."""
+        places = share(self.batch_size, *self.part)
+        rows = self._rows(domain, step, stream)[places.start : places.stop]
         if self.transform is None:
             return domain.rows(rows), rows
         images = []
@@ -72,6 +65,12 @@ class Batches(Dataset):
                 torch.manual_seed(_mixed(stream, step, place + 1))
                 images.append(domain.rows([row], self.transform)[0])
         return torch.stack(images), rows
+
+    def _rows(self, domain: Domain, step: int, stream: int) -> list[int]:
+        """Return rows step·B … of an endless stream of shuffles of the domain: a batch, all parts of it."""
+        first, size = step * self.batch_size, len(domain)
+        places = range(first, first + self.batch_size)
+        return [int(_shuffle(size, stream, place // size)[place % size]) for place in places]
 
 
 def share(rows: int, part: int, parts: int) -> range:
