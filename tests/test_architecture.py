@@ -21,7 +21,7 @@ ROOMS = [
     ("flags", "model", "runs"),
     ("preparation",),
     ("figures",),
-    ("shift",),
+    ("shift", "suggestion"),
     ("report",),
     ("experiment",),
     ("demo",),

@@ -23,6 +23,9 @@ class Config:
 
     source: str = Field("", description="Labelled domain: a folder, an image list (.txt), or .npz .npy .csv .parquet.")
     target: str = Field("", description="Unlabelled domain, likewise; labels found there only serve the evaluation.")
+    target_labels: str = Field(
+        "", description="CSV of item, label: the classes of some target rows, to train on; see `jointadapt suggest`."
+    )
     out: str = Field("", description="Run folder to make; by default runs/SOURCE-TARGET-METHOD.")
     method: str = Field("jan", description="How to adapt; `jointadapt ls` names them all.")
     baseline: bool = Field(True, description="Also train without adaptation, to tell whether adapting helped.")

@@ -203,7 +203,7 @@ def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fa
     folder.start_metrics(trainer.step)
     preprocessing = network.backbone.preprocessing
     transform = preprocessing.training() if preprocessing and data.source.holds_images else None
-    batches = Batches(data.source, data.target, config.batch_size, config.seed, transform)
+    batches = Batches(data.labelled, data.target, config.batch_size, config.seed, transform)
     every = max(1, config.steps // 10) if config.checkpoint_every == "auto" else config.checkpoint_every
     with _stop_requests() as requested:
         records = trainer.train(batches.iterate(trainer.step, config.steps, workers(config)))

@@ -15,6 +15,7 @@ from jointadapt.backbones import Backbone, build_backbone, features_of
 from jointadapt.config import Config
 from jointadapt.data import UNLABELLED, Domain, align, from_arrays, read_domain
 from jointadapt.data.images import open_rgb
+from jointadapt.data.labels import join_labelled, label_rows, read_labels
 from jointadapt.errors import UserError
 from jointadapt.progress import Track
 
@@ -23,9 +24,14 @@ Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
 
 @dataclass(frozen=True)
 class Prepared:
-    """Aligned domains as the network gets them (features, when the backbone is frozen), the target as people see it."""
+    """Aligned domains as the network gets them (features, when the backbone is frozen), the target as people see it.
+
+    `labelled` is what the risk is taken on: the source, and those target rows whose labels were given for training;
+    these rows count in no accuracy.
+    """
 
     source: Domain
+    labelled: Domain
     target: Domain
     pictures: Domain
     backbone: Backbone
@@ -80,6 +86,12 @@ def prepare(
             f"{' and '.join(small)} rows, fewer than a batch of {config.batch_size}: they repeat within a batch.",
         )
     notes = (*source.notes, *target.notes, *notes)
+    given = None
+    if config.target_labels:
+        given = label_rows(target, read_labels(config.target_labels))
+        target = replace(target, labels=target.labels.where(given == UNLABELLED, UNLABELLED))
+        few = int((given != UNLABELLED).sum())
+        notes = (*notes, f"{few} rows of {target.name} are trained on with their labels; no accuracy counts them.")
     torch.manual_seed(config.seed)
     backbone = build_backbone(config.backbone, config.weights, source.shape)
     frozen = config.frozen and source.holds_images
@@ -89,7 +101,8 @@ def prepare(
             features_of(domain, backbone, config.backbone, device, cache, workers(config), track)
             for domain in (source, target)
         )
-    return Prepared(source, target, pictures, backbone, frozen, shape, notes)
+    labelled = source if given is None else join_labelled(source, target, given)
+    return Prepared(source, labelled, target, pictures, backbone, frozen, shape, notes)
 
 
 def _same_shape(source: Domain, target: Domain) -> Domain:
