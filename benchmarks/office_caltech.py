@@ -58,7 +58,9 @@ def main() -> None:
     print(f"Python {platform.python_version()}")
 
 
-def _value(text: str) -> float | str:
+def _value(text: str) -> float | str | list:
+    if "," in text:
+        return [_value(part) for part in text.split(",")]
     try:
         return float(text)
     except ValueError:

@@ -92,3 +92,35 @@ def gaussian_mmd(distance: float, sigma: float, gamma: float, d: int) -> float:
     """
     c = (gamma / (gamma + 4 * sigma**2)) ** (d / 2)
     return 2 * c * (1 - math.exp(-(distance**2) / (gamma + 4 * sigma**2)))
+
+
+def entropy(probabilities: Tensor) -> float:
+    """H(p) = −Σ_c p_c log p_c of one row."""
+    return -sum(p * math.log(p) for p in probabilities.tolist())
+
+
+def nuclear_norm(matrix: Tensor) -> float:
+    """The sum of the singular values: roots of the eigenvalues of AᵀA."""
+    return torch.linalg.eigvalsh(matrix.double().T @ matrix.double()).clamp_min(0).sqrt().sum().item()
+
+
+def mcc(logits: Tensor, temperature: float) -> float:
+    """Jin et al. 2020, Eq. (2)-(7), entry by entry."""
+    exponentials = torch.exp(logits.double() / temperature)
+    Y = exponentials / exponentials.sum(1, keepdim=True)
+    n, classes = Y.shape
+    certainty = [1 + math.exp(-entropy(row)) for row in Y]
+    W = [n * c / sum(certainty) for c in certainty]
+    C = [
+        [sum(W[i] * Y[i, j].item() * Y[i, k].item() for i in range(n)) for k in range(classes)] for j in range(classes)
+    ]
+    return sum(C[j][k] / sum(C[j]) for j in range(classes) for k in range(classes) if k != j) / classes
+
+
+def coral(source: Tensor, target: Tensor) -> float:
+    """Sun and Saenko 2016, Eq. (1)-(3): C = (DᵀD − (1ᵀD)ᵀ(1ᵀD)/n) / (n − 1)."""
+    covariances = []
+    for D in (source.double(), target.double()):
+        sums = D.sum(0, keepdim=True)
+        covariances.append((D.T @ D - sums.T @ sums / len(D)) / (len(D) - 1))
+    return (covariances[0] - covariances[1]).square().sum().item() / (4 * source.shape[1] ** 2)

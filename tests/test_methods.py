@@ -1,5 +1,7 @@
 """One contract over all of METHODS, and each against its paper's formula."""
 
+import math
+
 import pytest
 import reference
 import torch
@@ -12,6 +14,9 @@ from jointadapt.kernels import jan_kernels
 from jointadapt.methods import ESTIMATORS, METHODS, build_method, options_of
 from jointadapt.networks import Activations, reverse
 
+ADVERSARIES = {"dann", "cdan", "cdan-e"}
+"""Their own layers descend on the term, the network ascends."""
+TARGET_ALONE = {"mcc", "bnm", "im", "entropy"}
 WIDTHS = (6, 5, 3)
 SIZES = (8, 6)
 FLOAT64 = 1e-10
@@ -55,9 +60,10 @@ def test_a_method_sends_finite_gradients_to_both_domains_if_it_uses_the_target(n
         return
     value.backward()
     for activations in (source, target):
-        assert activations.features.grad is not None
-        assert activations.features.grad.abs().sum() > 0
-        assert all(torch.isfinite(leaf.grad).all() for leaf in leaves(activations) if leaf.grad is not None)
+        gradients = [leaf.grad for leaf in leaves(activations) if leaf.grad is not None]
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)
+        used = activations is target or name not in TARGET_ALONE
+        assert (sum(gradient.abs().sum().item() for gradient in gradients) > 0) == used
 
 
 def test_identical_activations_give_finite_gradients(name):
@@ -68,7 +74,7 @@ def test_identical_activations_give_finite_gradients(name):
     value = built(name)(same, same)
     if value.requires_grad:
         value.backward()
-        assert torch.isfinite(features.grad).all()
+        assert all(torch.isfinite(leaf.grad).all() for leaf in (features, logits) if leaf.grad is not None)
 
 
 def test_the_order_of_rows_does_not_matter(name):
@@ -81,7 +87,7 @@ def test_the_order_of_rows_does_not_matter(name):
 
 
 def test_a_descent_step_on_the_activations_goes_where_the_network_should(name):
-    """A discrepancy shrinks along the network's −gradient; DANN's network makes its discriminator's loss larger."""
+    """A discrepancy shrinks along the network's −gradient, the loss of an adversary grows; AFN's value never moves."""
     method, source, target = built(name), sample(8, 0), sample(8, 1, 1.0)
     if not method.uses_target:
         return
@@ -95,7 +101,10 @@ def test_a_descent_step_on_the_activations_goes_where_the_network_should(name):
         )
         moved.append(Activations(features, logits, (first, features, logits.softmax(1))))
     after = method(*moved)
-    assert (after > value) if name == "dann" else (after < value)
+    if name == "afn":
+        assert after.item() == pytest.approx(value.item(), rel=FLOAT64)
+    else:
+        assert (after > value) if name in ADVERSARIES else (after < value)
 
 
 def test_ddc_is_the_mmd_of_the_features_with_one_kernel():
@@ -188,6 +197,119 @@ def test_jan_agrees_with_the_sums_written_from_equation_7():
     assert value.item() == pytest.approx(within - 2 * across, rel=FLOAT64)
 
 
+def test_coral_agrees_with_its_equations():
+    source, target = sample(8, 0), sample(6, 1, 0.5)
+    expected = reference.coral(source.features, target.features)
+    assert built("coral")(source, target).item() == pytest.approx(expected, rel=FLOAT64)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_mcc_agrees_with_its_equations(temperature):
+    source, target = sample(8, 0), sample(6, 1, 0.5)
+    value = built("mcc", temperature=temperature)(source, target)
+    assert value.item() == pytest.approx(reference.mcc(target.logits, temperature), rel=FLOAT64)
+
+
+def test_mcc_runs_from_certain_and_told_apart_to_not_told_apart():
+    def value(logits: Tensor) -> float:
+        return built("mcc")(sample(8, 0), Activations(logits, logits, (logits.softmax(1),))).item()
+
+    assert value(1000 * torch.eye(3, dtype=torch.float64)) == pytest.approx(0, abs=FLOAT64)
+    assert value(torch.zeros(3, 3, dtype=torch.float64)) == pytest.approx(2 / 3, rel=FLOAT64)
+
+
+def test_bnm_agrees_with_its_equation():
+    source, target = sample(8, 0), sample(6, 1, 0.5)
+    expected = -reference.nuclear_norm(target.layers[-1]) / 6
+    assert built("bnm")(source, target).item() == pytest.approx(expected, rel=FLOAT64)
+
+
+@pytest.mark.parametrize(("name_", "balanced"), [("im", True), ("entropy", False)])
+def test_entropies_agree_with_their_equations(name_, balanced):
+    source, target = sample(8, 0), sample(6, 1, 0.5)
+    probabilities = target.layers[-1]
+    expected = sum(reference.entropy(row) for row in probabilities) / 6
+    expected -= reference.entropy(probabilities.mean(0)) if balanced else 0
+    assert built(name_)(source, target).item() == pytest.approx(expected, rel=FLOAT64)
+
+
+@pytest.mark.parametrize("name_", ["mcc", "im", "entropy", "cdan-e"])
+def test_certain_predictions_give_finite_gradients(name_):
+    source, target = sample(8, 0), sample(6, 1)
+    logits = (1000 * torch.eye(3, dtype=torch.float64)[[0, 0, 1, 1, 1, 1]]).requires_grad_()
+    certain = Activations(target.features, logits, (target.features, logits.softmax(1)))
+    built(name_)(source, certain).backward()
+    assert all(torch.isfinite(leaf.grad).all() for leaf in (logits, target.features) if leaf.grad is not None)
+
+
+def test_afn_makes_every_norm_grow_by_equation_6s_gradient():
+    source, target = sample(8, 0), sample(6, 1, 0.5)
+    value = built("afn", norm_step=0.7)(source, target)
+    value.backward()
+    assert value.item() == pytest.approx(2 * 0.7**2, rel=FLOAT64)
+    for activations in (source, target):
+        for row, gradient in zip(activations.features.detach(), activations.features.grad, strict=True):
+            expected = -2 * 0.7 / len(activations.features) * row / row.square().sum().sqrt()
+            torch.testing.assert_close(gradient, expected, rtol=FLOAT64, atol=FLOAT64)
+
+
+@pytest.mark.parametrize("name_", ["cdan", "cdan-e"])
+def test_cdan_is_the_weighted_cross_entropy_on_the_products(name_):
+    method, source, target = built(name_, hidden=7), sample(8, 0), sample(6, 1, 0.5)
+    terms = []
+    for activations, sign in ((source, 1), (target, -1)):
+        products = torch.stack(
+            [torch.outer(f, p).flatten() for f, p in zip(activations.features, activations.layers[-1], strict=True)]
+        )
+        losses = [-torch.sigmoid(sign * score).log().item() for score in method.discriminator(products)[:, 0]]
+        weights = [1 + math.exp(-reference.entropy(p)) if name_ == "cdan-e" else 1 for p in activations.layers[-1]]
+        terms.append(sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights))
+    assert method(source, target).item() == pytest.approx(sum(terms) / 2, rel=FLOAT64)
+
+
+def test_cdan_sees_random_products_of_many():
+    torch.manual_seed(0)
+    method = build_method("cdan", (300, 20), {"hidden": 7}).double()
+    f, p = (torch.randn(5, width, dtype=torch.float64) for width in (300, 20))
+    found = method._multilinear(f, p)
+    expected = [
+        [(f[i] @ method.R_f[:, k]) * (p[i] @ method.R_p[:, k]) / 32 for k in range(found.shape[1])] for i in range(5)
+    ]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=FLOAT64, atol=FLOAT64)
+    # Inner products are those of f ⊗ p in expectation: that is why they may stand in for them.
+    exact = (f @ f.T) * (p @ p.T)
+    assert torch.corrcoef(torch.stack([(found @ found.T).flatten(), exact.flatten()]))[0, 1] > 0.9
+
+
+def test_a_sum_is_its_parts_each_with_its_own_trade_off():
+    source, target = sample(8, 0), sample(8, 1, 0.5)
+    parts = {name: built(name)(source, target).item() for name in ("jan", "mcc", "bnm")}
+    own, given, one = (
+        built("jan+mcc+bnm", **options)(source, target).item()
+        for options in ({}, {"trade_off": (0.1, 0.2, 0.3)}, {"trade_off": 2.0})
+    )
+    defaults = {name: METHODS[name].trade_off for name in parts}
+    assert own == pytest.approx(sum(defaults[name] * value for name, value in parts.items()), rel=FLOAT64)
+    assert given == pytest.approx(0.1 * parts["jan"] + 0.2 * parts["mcc"] + 0.3 * parts["bnm"], rel=FLOAT64)
+    assert one == pytest.approx(2 * sum(parts.values()), rel=FLOAT64)
+
+
+def test_a_sum_passes_each_part_its_options_and_trains_its_layers():
+    method = built("jan-a+dann", hidden=7, trade_off=[1, 0])
+    assert options_of("jan-a+dann") == (*options_of("jan-a"), "hidden")
+    assert {len(p) for p in method.parameters()} >= {7, *WIDTHS}
+    assert not built("source-only").uses_target
+    assert built("source-only+mcc").uses_target
+
+
+def test_a_trade_off_is_the_methods_own_unless_given():
+    assert built("mcc").trade_off == METHODS["mcc"].trade_off
+    assert built("mcc", trade_off="auto").trade_off == METHODS["mcc"].trade_off
+    assert built("mcc", trade_off=0.25).trade_off == 0.25
+    with pytest.raises(UserError, match=r"--trade-off has 3 values for jan\+mcc; give one for each of its 2 parts"):
+        built("jan+mcc", trade_off=(1, 2, 3))
+
+
 def test_reversal_keeps_values_and_turns_gradients():
     x = torch.randn(3, dtype=torch.float64, requires_grad=True)
     assert torch.equal(reverse(x), x)
@@ -198,6 +320,8 @@ def test_reversal_keeps_values_and_turns_gradients():
 def test_an_unknown_method_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="did you mean 'jan'"):
         options_of("jann")
+    with pytest.raises(UserError, match="unknown method 'mc'; did you mean 'mcc'"):
+        options_of("jan+mc")
 
 
 def test_the_reference_is_independent():

@@ -14,6 +14,7 @@ from jointadapt.errors import UserError, unknown_name
 from jointadapt.kernels import FIVE_SCALES, SOFTMAX_BANDWIDTH
 
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Bandwidth = Positive | Literal["mean", "median"]
 
 
@@ -27,7 +28,7 @@ class Config:
         "", description="CSV of item, label: the classes of some target rows, to train on; see `jointadapt suggest`."
     )
     out: str = Field("", description="Run folder to make; by default runs/SOURCE-TARGET-METHOD.")
-    method: str = Field("jan", description="How to adapt; `jointadapt ls` names them all.")
+    method: str = Field("jan", description="How to adapt; `jointadapt ls` names them all; a sum: jan+mcc.")
     baseline: bool = Field(True, description="Also train without adaptation, to tell whether adapting helped.")
     report: bool = Field(True, description="Write report.html into the run folder.")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Repeats a run exactly on the CPU.")
@@ -45,7 +46,9 @@ class Config:
     batch_size: Annotated[int, Field(ge=2)] = Field(36, description="Rows of each domain in a step.")
     learning_rate: Positive = Field(0.01, description="Initial rate of new layers; a pretrained backbone has a tenth.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="L2 penalty on every weight.")
-    trade_off: Annotated[float, Field(ge=0)] = Field(0.5, description="Final λ, the weight of the transfer term.")
+    trade_off: Literal["auto"] | NotNegative | tuple[NotNegative, ...] = Field(
+        "auto", description="Final λ, the weight of the transfer term; of a sum, one for each part; auto: the method's."
+    )
 
     estimator: Literal["unbiased", "biased", "linear"] = Field("unbiased", description="Of (J)MMD: DAN, JAN, JAN-A.")
     bandwidth: Bandwidth = Field("mean", description="γ of hidden layers: mean, median, or a number: DAN, JAN, JAN-A.")
@@ -54,7 +57,9 @@ class Config:
         "equal", description="Of the summed Gaussians; optimal: of highest test power (MK-MMD): DAN, JAN, JAN-A."
     )
     output_bandwidth: Bandwidth = Field(SOFTMAX_BANDWIDTH, description="γ of the softmax layer: JAN, JAN-A.")
-    hidden: Annotated[int, Field(ge=1)] = Field(1024, description="Width of the discriminator: DANN.")
+    hidden: Annotated[int, Field(ge=1)] = Field(1024, description="Width of the discriminator: DANN, CDAN.")
+    temperature: Positive = Field(2.5, description="T of the softmax whose confusion is measured: MCC.")
+    norm_step: Positive = Field(1.0, description="Δr, what a step adds to the features' norms: AFN.")
 
     device: str = Field("auto", description="auto, cpu, cuda, mps.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field("32-true", description="Of arithmetic.")
@@ -83,8 +88,9 @@ def make_config(options: Mapping[str, Any]) -> Config:
     try:
         return Config(**options)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{first['loc'][0]} = {first['input']!r}: {first['msg'].lower()}.") from error
+        name = str(error.errors()[0]["loc"][0])
+        reasons = dict.fromkeys(fault["msg"].lower() for fault in error.errors() if fault["loc"][0] == name)
+        raise UserError(f"{name} = {options[name]!r}: {', or '.join(reasons)}.") from error
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fa
         method,
         steps=config.steps,
         rate=config.learning_rate,
-        ceiling=config.trade_off,
+        ceiling=method.trade_off,
         weight_decay=config.weight_decay,
     )
     if folder.checkpoints():

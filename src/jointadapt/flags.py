@@ -34,7 +34,7 @@ def read_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
 def _read(hint: Any, value: Any) -> Any:
     if not isinstance(value, str) or hint is str:
         return value
-    if typing.get_origin(hint) is tuple:
+    if typing.get_origin(hint) is tuple or "," in value:
         return tuple(_number(part) for part in value.replace(",", " ").split())
     return _number(value)
 
@@ -54,7 +54,8 @@ def _metavar(hint: Any) -> str:
     parts = (hint, *typing.get_args(hint))
     words = [word for part in parts if typing.get_origin(part) is Literal for word in typing.get_args(part)]
     words = words or [word for word in typing.get_args(hint) if isinstance(word, str)]
-    return "|".join([*words, *(KINDS[part] for part in parts if part in KINDS)])
+    lists = ["LIST" for part in parts if typing.get_origin(part) is tuple]
+    return "|".join([*words, *(KINDS[part] for part in parts if part in KINDS), *lists])
 
 
 def _shown(default: Any) -> str:

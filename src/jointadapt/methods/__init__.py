@@ -4,13 +4,21 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jointadapt.errors import unknown_name
+from jointadapt.errors import UserError, unknown_name
+from jointadapt.methods.afn import AFN
+from jointadapt.methods.bnm import BNM
+from jointadapt.methods.cdan import CDAN, CDANE
+from jointadapt.methods.combined import Combined
 from jointadapt.methods.contract import ESTIMATORS, Method
+from jointadapt.methods.coral import CORAL
 from jointadapt.methods.dan import DAN
 from jointadapt.methods.dann import DANN
 from jointadapt.methods.ddc import DDC
+from jointadapt.methods.entropy import Entropy
+from jointadapt.methods.im import IM
 from jointadapt.methods.jan import JAN
 from jointadapt.methods.jan_a import JANA
+from jointadapt.methods.mcc import MCC
 from jointadapt.methods.source_only import SourceOnly
 
 METHODS: dict[str, type[Method]] = {
@@ -20,24 +28,65 @@ METHODS: dict[str, type[Method]] = {
     "dann": DANN,
     "jan": JAN,
     "jan-a": JANA,
+    "coral": CORAL,
+    "cdan": CDAN,
+    "cdan-e": CDANE,
+    "mcc": MCC,
+    "bnm": BNM,
+    "im": IM,
+    "entropy": Entropy,
+    "afn": AFN,
 }
 
 __all__ = ["ESTIMATORS", "METHODS", "Method", "build_method", "options_of"]
 
 
 def options_of(name: str) -> tuple[str, ...]:
-    """Return the names of a method's options.
+    """Return the names of a method's options; of a sum of methods those of all its parts.
 
-    >>> options_of("dann")
-    ('hidden',)
+    >>> options_of("dann"), options_of("dann+mcc")
+    (('hidden',), ('hidden', 'temperature'))
     """
-    if name not in METHODS:
-        raise unknown_name("method", name, METHODS)
-    parameters = inspect.signature(METHODS[name].__init__).parameters.values()
-    return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    found = [
+        option.name
+        for part in _parts_of(name)
+        for option in inspect.signature(METHODS[part].__init__).parameters.values()
+        if option.kind is option.KEYWORD_ONLY
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def build_method(name: str, widths: Sequence[int], options: Mapping[str, Any]) -> Method:
-    """Return the method of that name for layers of these widths, with those of the options that it has."""
-    taken = {key: options[key] for key in options_of(name) if key in options}
-    return METHODS[name](widths, **taken)  # pyright: ignore[reportCallIssue]
+    """Return the method of that name for layers of these widths, with those of the options that it has.
+
+    "jan+mcc" is the sum of both. The option `trade_off` is λ, for a sum of each part: one number for all of them, or as
+    many as there are parts; "auto" leaves each method its own.
+    """
+    names = _parts_of(name)
+    trade_offs = _trade_offs(names, options.get("trade_off", "auto"))
+    methods = []
+    for part, weight in zip(names, trade_offs, strict=True):
+        taken = {key: options[key] for key in options_of(part) if key in options}
+        method = METHODS[part](widths, **taken)  # pyright: ignore[reportCallIssue]
+        method.trade_off = method.trade_off if weight == "auto" else weight
+        methods.append(method)
+    return methods[0] if len(methods) == 1 else Combined(methods)
+
+
+def _parts_of(name: str) -> list[str]:
+    parts = name.split("+")
+    for part in parts:
+        if part not in METHODS:
+            raise unknown_name("method", part, METHODS)
+    return parts
+
+
+def _trade_offs(names: Sequence[str], given: Any) -> Sequence[Any]:
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        return [given] * len(names)
+    if len(given) != len(names):
+        raise UserError(
+            f"--trade-off has {len(given)} values for {'+'.join(names)}; give one for each of its {len(names)} parts, "
+            "or one for all."
+        )
+    return given

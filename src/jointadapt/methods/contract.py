@@ -44,15 +44,29 @@ KERNEL_WEIGHTS: dict[str, Callable[[Kernels, Layers, Layers], Kernels]] = {
 }
 
 
+def entropy(logits: Tensor) -> Tensor:
+    """Return H(p_i) of each row's probabilities; from logits, so that a probability of 0 has a finite gradient."""
+    return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
+
+
+def perceptron(inputs: int, hidden: int) -> nn.Sequential:
+    """Return a discriminator: two hidden layers, one score."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+    )
+
+
 class Method(nn.Module):
     """Source and target activations of a batch → the transfer term of Eq. (9), one scalar to be minimised.
 
     A method is built with the widths of the layers it will see, and with its options as keyword arguments. Parameters
     of its own are trained with the network's; those that are to maximise stand behind `reverse`. A method whose
-    `uses_target` is false gets None for the target, and no target row passes the network.
+    `uses_target` is false gets None for the target, and no target row passes the network. `trade_off` is the λ of a run
+    that names none.
     """
 
     uses_target = True
+    trade_off = 0.5
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the transfer term."""

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import softplus
 
-from jointadapt.methods.contract import Method
+from jointadapt.methods.contract import Method, perceptron
 from jointadapt.networks import Activations, reverse
 
 
@@ -23,8 +23,7 @@ class DANN(Method):
 
     def __init__(self, widths: Sequence[int], *, hidden: int = 1024) -> None:
         super().__init__()
-        layers = [nn.Linear(widths[-2], hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)]
-        self.discriminator = nn.Sequential(*layers)
+        self.discriminator = perceptron(widths[-2], hidden)
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the discriminator's cross-entropy; log 2 when it cannot tell the domains."""

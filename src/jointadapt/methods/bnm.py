@@ -1,0 +1,29 @@
+"""BNM: batch nuclear-norm maximisation."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from jointadapt.methods.contract import Method
+from jointadapt.networks import Activations
+
+
+class BNM(Method):
+    """Minus the nuclear norm of the target's class probabilities: −‖P_t‖_* / n.
+
+    A large nuclear norm means predictions that are certain (a large Frobenius norm) and of many classes (a high rank).
+    The source is not looked at.
+
+    Source: Cui et al., CVPR 2020, Eq. (10).
+    """
+
+    trade_off = 1.0
+
+    def __init__(self, widths: Sequence[int]) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, source: Activations, target: Activations) -> Tensor:  # noqa: ARG002
+        """Return the negative norm, from −√(min(n, classes) / n) to −1/√(n · classes)."""
+        probabilities = target.layers[-1]
+        return -torch.linalg.matrix_norm(probabilities, "nuc") / len(probabilities)

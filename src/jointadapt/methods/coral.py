@@ -1,0 +1,31 @@
+"""Deep CORAL: correlation alignment."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from jointadapt.kernels import wide
+from jointadapt.methods.contract import Method
+from jointadapt.networks import Activations
+
+
+class CORAL(Method):
+    """The squared Frobenius distance of the features' covariances: ‖C_s − C_t‖² / (4 d²).
+
+    Source: Sun and Saenko, ECCV 2016 workshops, Eq. (1)-(3).
+    """
+
+    trade_off = 1.0
+
+    def __init__(self, widths: Sequence[int]) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, source: Activations, target: Activations) -> Tensor:
+        """Return the distance, ≥ 0; it wants 2 rows of each domain."""
+        difference = _covariance(wide(source.features)) - _covariance(wide(target.features))
+        return difference.square().sum() / (4 * len(difference) ** 2)
+
+
+def _covariance(rows: Tensor) -> Tensor:
+    centred = rows - rows.mean(0)
+    return centred.T @ centred / (len(rows) - 1)

@@ -1,0 +1,30 @@
+"""IM: information maximisation."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from jointadapt.kernels import wide
+from jointadapt.methods.contract import Method, entropy
+from jointadapt.networks import Activations
+
+
+class IM(Method):
+    """Minus the mutual information of target rows and their predicted classes: mean H(p_i) − H(mean p_i).
+
+    Each row certain, the classes balanced over the batch. The source is not looked at.
+
+    Source: Gomes, Krause, Perona, NIPS 2010, Eq. (2); as a transfer term: Liang, Hu, Feng (SHOT), ICML 2020, Eq. (3).
+    """
+
+    trade_off = 1.0
+
+    def __init__(self, widths: Sequence[int]) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, source: Activations, target: Activations) -> Tensor:  # noqa: ARG002
+        """Return the negative information, from −log(classes) to 0."""
+        logits = wide(target.logits)
+        mean = logits.softmax(1).mean(0).clamp_min(torch.finfo(logits.dtype).tiny)
+        return entropy(logits).mean() - torch.special.entr(mean).sum()

@@ -1,0 +1,39 @@
+"""MCC: minimum class confusion."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from jointadapt.kernels import wide
+from jointadapt.methods.contract import Method, entropy
+from jointadapt.networks import Activations
+
+
+class MCC(Method):
+    """How much the classes are confused on the target, from the pair-wise correlation C of class probabilities:
+
+        C = Ŷᵀ W Ŷ,   1/|C| Σ_j Σ_{j'≠j} C_jj' / Σ_k C_jk,   Ŷ = softmax(Z_t / T),   W_ii ∝ 1 + exp(−H(ŷ_i))
+
+    W, of mean 1, trusts certain rows more, and carries no gradient (the authors' code). The source is not looked at.
+
+    Args:
+        temperature: T, which keeps confident rows from hiding how they are confused.
+
+    Source: Jin, Wang, Long, Wang, ECCV 2020, Eq. (2)-(7).
+    """
+
+    trade_off = 1.0
+
+    def __init__(self, widths: Sequence[int], *, temperature: float = 2.5) -> None:  # noqa: ARG002
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, source: Activations, target: Activations) -> Tensor:  # noqa: ARG002
+        """Return the confusion, from 0 (each class certain) to 1 − 1/classes (no class is told from another)."""
+        logits = wide(target.logits) / self.temperature
+        Y = logits.softmax(1)
+        weights = 1 + torch.exp(-entropy(logits.detach()))
+        C = Y.T @ (Y * (weights / weights.mean())[:, None])
+        confusion = C / C.sum(1, keepdim=True).clamp_min(torch.finfo(C.dtype).tiny)
+        return 1 - confusion.trace() / len(C)
