@@ -15,6 +15,7 @@ ROOMS = [
     ("backbones",),
     ("networks",),
     ("methods",),
+    ("checkpoints",),
     ("trainer",),
     ("evaluation",),
     ("config",),
@@ -24,7 +25,7 @@ ROOMS = [
     ("shift", "suggestion"),
     ("report",),
     ("experiment",),
-    ("demo",),
+    ("demo", "estimator"),
     ("cli",),
     ("__main__",),
 ]

@@ -2,19 +2,28 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Command, draw_folder, write_arrays
 from safetensors.torch import load_file
+
+from jointadapt.checkpoints import read_checkpoint, write_checkpoint
+from jointadapt.config import make_config
+from jointadapt.experiment import execute
 
 PATIENCE = 60  # seconds until a run has to have made progress
 SAME = ("predictions.csv", "model.safetensors", "metrics.jsonl")
 ARRAYS = ("--source", "s.npz", "--target", "t.npz", "--backbone", "mlp", "--steps", 400, "--checkpoint-every", 70)
+SHORT = {"backbone": "mlp", "steps": 5, "baseline": False, "report": False}
 PICTURES = (
     *("--source", "cams", "--target", "webs", "--backbone", "squeezenet1_1", "--weights", "none", "--no-frozen"),
     *("--steps", 24, "--batch-size", 2, "--checkpoint-every", 5, "--no-baseline"),
@@ -96,7 +105,7 @@ def test_stopped_fine_tuning_resumes_to_the_same_numbers(
 
 def _cut(run: Path, whole: Path, step: int) -> None:
     """Make a run folder as one looks that was killed some steps after the checkpoint of this step."""
-    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
     checkpoint = f"checkpoints/step-{step:08d}.pt"
     (run / checkpoint).write_bytes((whole / checkpoint).read_bytes())
     (run / "config.toml").write_bytes((whole / "config.toml").read_bytes())
@@ -131,16 +140,102 @@ def test_finished_run_resumes_to_itself(command: Command, here: Path) -> None:
     assert {path: path.read_bytes() for path in here.rglob("run/**/*") if path.is_file()} == before
 
 
-def test_damaged_checkpoint_is_told(command: Command, here: Path) -> None:
+def _damage(path: Path, kind: str) -> None:
+    content = bytearray(path.read_bytes())
+    match kind:
+        case "truncated":
+            content = content[: len(content) // 2]
+        case "empty":
+            content = bytearray()
+        case "flipped":
+            content[len(content) // 3] ^= 4
+        case "flipped digest":
+            content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "flipped", "flipped digest"])
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_damaged_checkpoint_is_told_and_the_one_before_is_taken(
+    command: Command, here: Path, kind: str, damaged: int
+) -> None:
+    options = (*ARRAYS, "--no-baseline", "--steps", 13, "--checkpoint-every", 9)
+    command(*_train("whole", *options))
+    _cut(here / "run", here / "whole", 9)
+    _cut(here / "run", here / "whole", 13)
+    for step in (13, 9)[:damaged]:
+        _damage(here / "run" / "checkpoints" / f"step-{step:08d}.pt", kind)
+    outcome = command("train", "--resume", "run")
+    assert outcome.code == 0
+    said = outcome.err.splitlines()
+    assert len(said) == damaged
+    assert "step-00000013.pt is damaged" in said[0]
+    assert "training goes on from the one before, step-00000009.pt" in said[0]
+    if damaged == 2:
+        assert "training goes on from the beginning, as none is before it" in said[1]
+    assert _same(here / "run", here / "whole")
+    assert len([*(here / "run" / "checkpoints").glob("*.damaged")]) == damaged
+
+
+class _Trap:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return (os.mkdir, ("trapped",))
+
+
+def test_code_in_a_checkpoint_does_not_run(command: Command, here: Path) -> None:
     options = (*ARRAYS, "--no-baseline", "--steps", 12, "--checkpoint-every", 9)
     command(*_train("whole", *options))
     _cut(here / "run", here / "whole", 9)
-    (checkpoint,) = (here / "run" / "checkpoints").iterdir()
-    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    write_checkpoint(here / "run" / "checkpoints" / "step-00000010.pt", {"step": _Trap()})  # its digest is right
     outcome = command("train", "--resume", "run")
-    assert outcome.code == 2
-    assert "step-00000009.pt is no checkpoint of this run" in outcome.err
-    assert len(outcome.err.splitlines()) == 1
+    assert "step-00000010.pt is no checkpoint" in outcome.err
+    assert not (here / "trapped").exists()
+    assert _same(here / "run", here / "whole")
+
+
+def test_torch_reads_a_checkpoint_and_finds_everything_in_it(command: Command, here: Path) -> None:
+    assert command(*_train("run", *ARRAYS, "--no-baseline", "--method", "jan-a", "--steps", 3)).code == 0
+    state = torch.load(here / "run" / "checkpoints" / "step-00000003.pt", weights_only=True)
+    assert {*state} == {"objective", "optimizer", "precision", "step", "chance", "config", "rows"}
+    assert {*state["chance"]} == {"torch", "cuda", "numpy", "python"}
+    assert {name.partition(".")[0] for name in state["objective"]} == {"network", "method"}
+    assert len(state["optimizer"]["state"]) == len(state["optimizer"]["param_groups"][0]["params"]) + sum(
+        len(group["params"]) for group in state["optimizer"]["param_groups"][1:]
+    )
+    assert state["config"]["method"] == "jan-a"
+    assert state["rows"] == {"source": 40, "target": 40}
+
+
+def test_run_whose_options_or_data_have_changed_is_not_resumed(refused: Callable[..., str], here: Path) -> None:
+    execute(make_config({"source": "s.npz", "target": "t.npz", "out": "run", **SHORT}))
+    (here / "run" / "summary.json").unlink()
+    config = here / "run" / "config.toml"
+    text = config.read_text()
+    config.write_text(text.replace("trade_off = 0.5", "trade_off = 0.25"))
+    assert "run was begun with trade_off = 0.5, and now it is 0.25; set it back" in refused("train", "--resume", "run")
+    config.write_text(text)
+    write_arrays(here / "s.npz", rows=41, seed=1)
+    assert "run was begun with rows of the source = 40, and now it is 41" in refused("train", "--resume", "run")
+
+
+@pytest.mark.parametrize("room", [0, 5_000, 60_000])
+def test_full_disk_costs_nothing_that_was_written(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "checkpoints" / "a.pt"
+    write_checkpoint(path, {"x": torch.zeros(30_000)})
+    with _file_size_limit(room), pytest.raises(OSError, match=r"a\.pt"):
+        write_checkpoint(path, {"x": torch.ones(30_000)})
+    assert read_checkpoint(path)["x"].sum() == 0
+    assert [*path.parent.iterdir()] == [path]
+
+
+@contextmanager
+def _file_size_limit(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_workers_do_not_change_a_run(command: Command, here: Path) -> None:

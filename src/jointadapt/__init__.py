@@ -9,12 +9,14 @@ from jointadapt.two_sample import two_sample_test
 
 if TYPE_CHECKING:
     from jointadapt.data import from_arrays, read_domain
+    from jointadapt.estimator import AdaptedClassifier
     from jointadapt.experiment import resume, train
     from jointadapt.model import Model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptedClassifier",
     "GaussianKernel",
     "Model",
     "from_arrays",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "AdaptedClassifier": "estimator",
     "train": "experiment",
     "resume": "experiment",
     "Model": "model",

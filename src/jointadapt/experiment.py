@@ -37,6 +37,8 @@ from jointadapt.trainer import Record, Trainer
 BASELINE = "source-only"
 RECORDS = 200
 PICTURED_ROWS = 300
+# What may change between an interruption and its resumption.
+FREE_OPTIONS = ("source", "target", "out", "baseline", "report", "device", "workers", "checkpoint_every", "cache")
 
 
 @dataclass(frozen=True)
@@ -198,8 +200,10 @@ def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fa
         ceiling=method.trade_off,
         weight_decay=config.weight_decay,
     )
-    if folder.checkpoints():
-        trainer.load(folder.checkpoints()[-1])
+    about = {"config": asdict(config), "rows": {"source": len(data.source), "target": len(data.target)}}  # pyright: ignore[reportArgumentType]
+    if (state := folder.read_checkpoint()) is not None:
+        _check_same_training(state, about, folder.path)
+        trainer.restore(state)
     folder.start_metrics(trainer.step)
     preprocessing = network.backbone.preprocessing
     transform = preprocessing.training() if preprocessing and data.source.holds_images else None
@@ -211,9 +215,22 @@ def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fa
             if record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps:
                 folder.add_metrics(_finite(record))
             if requested or record.step % every == 0 or record.step == config.steps:
-                folder.save_checkpoint(record.step, trainer.save)
+                folder.save_checkpoint(record.step, {**trainer.state(), **about})
             if requested:
                 raise Interrupted(requested[0])
+
+
+def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    """Refuse to go on where an option, or the size of a domain, is another than when the checkpoint was written."""
+    options = [name for name in then["config"] if name in now["config"] and name not in FREE_OPTIONS]
+    changed = [(name, then["config"][name], now["config"][name]) for name in options]
+    changed += [(f"rows of the {role}", then["rows"][role], now["rows"][role]) for role in now["rows"]]
+    for name, before, after in changed:
+        if before != after:
+            raise UserError(
+                f"{folder} was begun with {name} = {before!r}, and now it is {after!r}; set it back, or start a new "
+                "run with another --out."
+            )
 
 
 @contextmanager

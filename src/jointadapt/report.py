@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import os
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from jointadapt import figures
+from jointadapt.data.files import write_atomically
 
 Thumbnail = Callable[[int], Image.Image | None]
 Number = int | float  # JSON writes 100 as well as 100.0
@@ -36,12 +36,8 @@ def write_report(run: Path, thumbnail: Thumbnail | None = None) -> Path:
         thumbnail: row of `predictions.csv` → its picture, or None where there is none.
     """
     page = render(run, thumbnail).encode()
-    path, temporary = run / "report.html", run / f".report.html.{os.getpid()}"
-    try:
-        temporary.write_bytes(page)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path = run / "report.html"
+    write_atomically(path, lambda file: file.write(page))
     return path
 
 

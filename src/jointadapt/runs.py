@@ -3,7 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+import os
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from jointadapt.checkpoints import DamagedCheckpoint, read_checkpoint, write_checkpoint
 from jointadapt.config import Config, make_config, read_config, to_toml
 from jointadapt.data import UNLABELLED, Domain
-from jointadapt.data.files import write_atomically
+from jointadapt.data.files import is_part, remove_parts, write_atomically
 from jointadapt.errors import UserError
 
 KEPT_CHECKPOINTS = 2
@@ -42,11 +46,12 @@ class RunFolder:
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
+            if not all(is_part(entry) for entry in self.path.iterdir()):
                 raise UserError(
                     f"{self.path} is not empty; choose another --out, or go on with: "
                     f"jointadapt train --resume {self.path}"
                 )
+            remove_parts(self.path)  # of a run that was killed as it wrote its first file
         except OSError as error:
             raise UserError(f"{self.path} cannot be written to ({error.strerror}); choose another --out.") from error
         return missing
@@ -65,18 +70,36 @@ class RunFolder:
         """Return the checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*.pt"))
 
-    def save_checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
-        """Let `save` write the checkpoint of a step, then forget all but the newest ones."""
-        save(self.path / "checkpoints" / f"step-{step:08d}.pt")
+    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
+        """Write the checkpoint of a step, after the records up to it, then forget all but the newest ones."""
+        with suppress(FileNotFoundError), (self.path / "metrics.jsonl").open("rb") as file:
+            os.fsync(file.fileno())
+        write_checkpoint(self.path / "checkpoints" / f"step-{step:08d}.pt", state)
         for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
-    def start_metrics(self, step: int) -> None:
-        """Forget records after a step: those that an interrupted run wrote after its last checkpoint."""
+    def read_checkpoint(self) -> dict[str, Any] | None:
+        """Return the newest checkpoint that is whole, or None; a damaged one is told, and set aside as `.damaged`."""
+        remove_parts(self.path)
+        remove_parts(self.path / "checkpoints")
+        for path in reversed(self.checkpoints()):
+            try:
+                return read_checkpoint(path)
+            except DamagedCheckpoint as error:
+                before = [other.name for other in self.checkpoints() if other < path]
+                instead = f"from the one before, {before[-1]}" if before else "from the beginning, as none is before it"
+                warnings.warn(f"{error}; training goes on {instead}.", stacklevel=2)
+                path.replace(path.with_suffix(".damaged"))
+        return None
+
+    def start_metrics(self, step: int) -> list[dict[str, Any]]:
+        """Return the records up to a step, and forget later ones: written after the checkpoint that is gone on from."""
         file = self.path / "metrics.jsonl"
-        lines = file.read_text("utf-8").splitlines(keepends=True) if file.is_file() else []
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        self._write("metrics.jsonl", "".join(kept).encode())
+        lines = file.read_bytes().splitlines(keepends=True) if file.is_file() else []
+        records = [json.loads(line) for line in lines if _whole(line)]
+        kept = [record for record in records if record["step"] <= step]
+        self._write("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept).encode())
+        return kept
 
     def add_metrics(self, record: dict[str, int | float]) -> None:
         """Append a record."""
@@ -108,6 +131,14 @@ class RunFolder:
 
     def _write(self, name: str, content: bytes) -> None:
         write_atomically(self.path / name, lambda file: file.write(content))
+
+
+def _whole(line: bytes) -> bool:
+    """Return whether a line of records was written to its end."""
+    try:
+        return line.endswith(b"\n") and "step" in json.loads(line)
+    except ValueError:
+        return False
 
 
 def write_predictions(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,9 +9,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from jointadapt.checkpoints import chance, set_chance
 from jointadapt.data.batches import Batch
-from jointadapt.data.files import write_atomically
-from jointadapt.errors import UserError
 from jointadapt.methods import Method
 from jointadapt.networks import Network
 from jointadapt.schedules import learning_rate, trade_off
@@ -93,27 +91,20 @@ class Trainer:
             self.step += 1
             yield Record(self.step, p, risk.detach(), transfer.detach(), weight, rate)
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint: weights, optimizer, step and the states of the random generators."""
-        state = {
+    def state(self) -> dict[str, Any]:
+        """Return all that the next step depends on: weights, optimizer, loss scale, step and generators."""
+        return {
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
             "step": self.step,
-            "generators": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
+            "chance": chance(),
         }
-        write_atomically(path, lambda file: torch.save(state, file))
 
-    def load(self, path: Path) -> None:
-        """Go back to a checkpoint; it is read with `weights_only=True`."""
-        try:
-            state: dict[str, Any] = torch.load(path, map_location=self.fabric.device, weights_only=True)
-            self.objective.load_state_dict(state["objective"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.step = state["step"]
-            first, *others = (generator.cpu() for generator in state["generators"])
-        except Exception as error:
-            # pickle, zipfile and torch each have errors of their own for a damaged or foreign file.
-            raise UserError(f"{path} is no checkpoint of this run ({' '.join(str(error).split())[:160]}).") from error
-        torch.set_rng_state(first)
-        if len(others) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(others)
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.step = state["step"]
+        set_chance(state["chance"])

@@ -1,8 +1,10 @@
 """Files that are either whole or not there."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,13 +12,21 @@ from platformdirs import user_cache_path
 
 from jointadapt.errors import UserError
 
+PART = ".part"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it to `path`."""
+    """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it to `path`.
+
+    A file that cannot be finished, as on a full disk, leaves no trace: what stood at `path` before still does.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise UserError(
             f"{path.parent} cannot be written to ({error.strerror}); choose another --out, or --cache for features."
         ) from error
@@ -27,9 +37,33 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+    _flush_names(path.parent)
+
+
+def _flush_names(folder: Path) -> None:
+    """Flush a folder itself, so that a rename in it outlives a power failure; not every system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def is_part(path: Path) -> bool:
+    """Return whether this is the temporary file of a writer."""
+    return path.name.startswith(".") and path.suffix == PART
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed writers have left unfinished, in a folder that nobody else writes to."""
+    for path in filter(is_part, folder.iterdir() if folder.is_dir() else ()):
+        path.unlink(missing_ok=True)
 
 
 def default_cache() -> Path:
