@@ -2,8 +2,8 @@
 
     from hard_cases import suite
 
-Every case is a source with labels and a target whose labels only serve the evaluation. Digits and Gaussians are made here;
-`suite(root)` adds MNIST and USPS (`root/digits`) and three domains of photographs (`root/office_caltech`).
+Every case is a source with labels and a target whose labels only serve the evaluation. Digits and Gaussians are made
+here; `suite(root)` adds MNIST and USPS (`root/digits`) and three domains of photographs (`root/office_caltech`).
 """
 
 from collections.abc import Callable, Iterator
@@ -29,21 +29,25 @@ RATIO = 10  # of the most to the least frequent class where label proportions di
 
 @dataclass(frozen=True)
 class Case:
-    """One task; `kind` says what is hard in it, `options` how its networks are trained."""
+    """One task; `kind` says what is hard in it, `options` how its networks are trained.
+
+    `more` are further rows of the target's distribution, to evaluate on where the target has too few of them.
+    """
 
     name: str
     kind: str
     source: Domain
     target: Domain
     options: dict[str, Any] = field(default_factory=dict)
+    more: Domain | None = None
 
 
-def suite(root: Path, backbone: str = "squeezenet1_0") -> Iterator[Case]:
-    """Yield all cases; those on real images need the folder of data."""
-    yield from digits()
-    yield from gaussians()
-    yield from scanned(root / "digits")
-    yield from photographs(root / "office_caltech", backbone, root / "weights" / f"{backbone}.safetensors")
+def suite(root: Path, backbone: str = "squeezenet1_0", seed: int = 0) -> Iterator[Case]:
+    """Yield all cases; real images are read below `root`. Another seed draws other rows, noise and angles."""
+    yield from digits(seed)
+    yield from gaussians(seed)
+    yield from scanned(root / "digits", seed)
+    yield from photographs(root / "office_caltech", backbone, root / "weights" / f"{backbone}.safetensors", seed)
 
 
 def imbalanced(labels: np.ndarray, ratio: float = RATIO, seed: int = 0) -> np.ndarray:
@@ -56,10 +60,10 @@ def imbalanced(labels: np.ndarray, ratio: float = RATIO, seed: int = 0) -> np.nd
     return np.concatenate([r[: max(1, round(most * share))] for r, share in zip(rows, shares, strict=True)])
 
 
-def digits() -> Iterator[Case]:
+def digits(seed: int = 0) -> Iterator[Case]:
     """Yield scikit-learn's digits, one half the source, the other half changed."""
     x, y = load_digits(return_X_y=True)
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     order = generator.permutation(len(x))
     x, y = x[order].reshape(-1, 8, 8) / 16, y[order]
     x_s, y_s, x_t, y_t = x[:898], y[:898], x[898:], y[898:]
@@ -69,7 +73,7 @@ def digits() -> Iterator[Case]:
         return np.stack([np.clip(change(image), 0, 1) for image in x_t])
 
     tilted = changed(lambda image: rotate(image, generator.uniform(15, 45), reshape=False, order=1))
-    half, few, rare = y_t < 5, slice(0, 5), imbalanced(y_t)
+    half, few, rare = y_t < 5, slice(0, 5), imbalanced(y_t, seed=seed)
     targets = [
         ("as they are", "identical", x_t, y_t),
         ("tilted", "covariates", tilted, y_t),
@@ -86,14 +90,15 @@ def digits() -> Iterator[Case]:
         ("pure noise", "noise", generator.uniform(0, 1, x_t.shape), None),
     ]
     for name, kind, rows, labels in targets:
-        yield Case(f"digits → {name}", kind, source, from_arrays(rows, labels, name), DIGITS)
+        more = from_arrays(tilted[5:], y_t[5:]) if kind == "few rows" else None
+        yield Case(f"digits → {name}", kind, source, from_arrays(rows, labels, name), DIGITS, more)
     known = from_arrays(x_s[y_s < 6], y_s[y_s < 6], "digits 0–5")
     yield Case("digits 0–5 → tilted 0–9", "unknown classes", known, from_arrays(tilted, y_t, "tilted"), DIGITS)
 
 
-def gaussians(rows: int = 400) -> Iterator[Case]:
+def gaussians(seed: int = 0, rows: int = 400) -> Iterator[Case]:
     """Yield clouds in the plane and in ten dimensions, one a class."""
-    generator = np.random.default_rng(1)
+    generator = np.random.default_rng(seed + 1)
     corners = np.array([[0, 0], [6, 0], [0, 4]])
 
     def clouds(labels: np.ndarray, dimensions: int = 10) -> np.ndarray:
@@ -128,22 +133,24 @@ def gaussians(rows: int = 400) -> Iterator[Case]:
         ("pure noise", "noise", generator.normal(0, 10, x_t.shape), None),
     ]
     for name, kind, x, labels in targets:
-        yield Case(f"clouds → {name}", kind, source, from_arrays(x, labels, name), GAUSSIANS)
+        more = from_arrays(x_t[5:] + offset, y_t[5:]) if kind == "few rows" else None
+        yield Case(f"clouds → {name}", kind, source, from_arrays(x, labels, name), GAUSSIANS, more)
     # One rule for both domains, y = x₁ + x₂² > 1, seen in different places: p(y | x) is the same.
     x_s, x_t = generator.normal(0, 1, (rows, 2)), generator.normal((1, 0.5), 0.7, (rows, 2))
     pair = [from_arrays(x, x[:, 0] + x[:, 1] ** 2 > 1, name) for x, name in ((x_s, "parabola"), (x_t, "elsewhere"))]
     yield Case("parabola → elsewhere", "covariates", *pair, GAUSSIANS)
 
 
-def scanned(folder: Path, rows: int = 1000) -> Iterator[Case]:
+def scanned(folder: Path, seed: int = 0, rows: int = 1000) -> Iterator[Case]:
     """Yield MNIST and USPS, 1,000 digits each, at 16 × 16."""
+    part = slice(seed * rows, (seed + 1) * rows)
     with np.load(folder / "mnist_t10k_28x28_uint8.npz") as file:
-        pixels = torch.from_numpy(file["images"][:rows]).float()[:, None] / 255
+        pixels = torch.from_numpy(file["images"][part]).float()[:, None] / 255
         small = torch.nn.functional.interpolate(pixels, (16, 16), mode="bilinear", antialias=True)[:, 0].numpy()
-        mnist, y_m = small, file["labels"][:rows]
+        mnist, y_m = small, file["labels"][part]
     with np.load(folder / "usps_16x16_uint8.npz") as file:
-        usps, y_u = file["images_train"][:rows] / 255.0, file["labels_train"][:rows]
-    rare, half = imbalanced(y_u), y_m < 5
+        usps, y_u = file["images_train"][part] / 255.0, file["labels_train"][part]
+    rare, half = imbalanced(y_u, seed=seed), y_m < 5
     pairs = [
         ("MNIST → USPS", "covariates", (mnist, y_m), (usps, y_u)),
         ("USPS → MNIST", "covariates", (usps, y_u), (mnist, y_m)),
@@ -156,7 +163,7 @@ def scanned(folder: Path, rows: int = 1000) -> Iterator[Case]:
         yield Case(name, kind, *domains, DIGITS)
 
 
-def photographs(folder: Path, backbone: str, weights: Path) -> Iterator[Case]:
+def photographs(folder: Path, backbone: str, weights: Path, seed: int = 0) -> Iterator[Case]:
     """Yield the photographs' domains as a frozen backbone's features, and parts of them."""
     network, cache = build_backbone(backbone, str(weights)), default_cache()
     amazon, dslr, webcam = (
@@ -167,12 +174,13 @@ def photographs(folder: Path, backbone: str, weights: Path) -> Iterator[Case]:
         for target in (amazon, dslr, webcam):
             if source is not target:
                 yield Case(f"{source.name} → {target.name}", "covariates", source, target, PHOTOGRAPHS)
-    order = np.random.default_rng(2).permutation(len(amazon)).tolist()
+    order = np.random.default_rng(seed + 2).permutation(len(amazon)).tolist()
     one, other = amazon.select(order[::2]), amazon.select(order[1::2])
-    rare = imbalanced(amazon.labels.numpy()).tolist()
+    rare = imbalanced(amazon.labels.numpy(), seed=seed).tolist()
     half = (webcam.labels < 5).nonzero().flatten().tolist()
     known = (dslr.labels < 6).nonzero().flatten().tolist()
-    noise = from_arrays(np.abs(np.random.default_rng(3).normal(size=(300, *amazon.content.shape[1:]))), None, "noise")  # pyright: ignore
+    shape = (300, *(amazon.shape or ()))
+    noise = from_arrays(np.abs(np.random.default_rng(seed + 3).normal(size=shape)), None, "noise")
     targets = [
         ("amazon → its other half", "identical", one, other),
         ("webcam → amazon, 10:1", "proportions", webcam, amazon.select(rare)),
@@ -182,7 +190,8 @@ def photographs(folder: Path, backbone: str, weights: Path) -> Iterator[Case]:
         ("amazon → pure noise", "noise", amazon, noise),
     ]
     for name, kind, source, target in targets:
-        yield Case(name, kind, source, target, PHOTOGRAPHS)
+        more = amazon.select(order[5:]) if kind == "few rows" else None
+        yield Case(name, kind, source, target, PHOTOGRAPHS, more)
 
 
 def _of_classes(domain: Domain, count: int) -> Domain:

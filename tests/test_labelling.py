@@ -16,7 +16,19 @@ from jointadapt.errors import UserError
 from jointadapt.experiment import train
 from jointadapt.suggestion import suggest, worth_labelling
 
-ARRAYS = ("--backbone", "none", "--steps", 20, "--no-report", "--batch-size", 8, "--source", "s.npz", "--target", "t.npz")
+ARRAYS = (
+    "--backbone",
+    "none",
+    "--steps",
+    20,
+    "--no-report",
+    "--batch-size",
+    8,
+    "--source",
+    "s.npz",
+    "--target",
+    "t.npz",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +88,9 @@ def test_labels_that_cannot_be_used_are_named(here: Path, refused: Callable[...,
         refused("train", *ARRAYS, "--out", "run", "--target-labels", f"{name}.csv")
         for name in ("unknown", "class", "columns", "missing")
     ]
-    for message, part in zip(messages, ("row 99", "did you mean|known are", "item and label", "cannot be"), strict=True):
+    for message, part in zip(
+        messages, ("row 99", "did you mean|known are", "item and label", "cannot be"), strict=True
+    ):
         assert any(text in message for text in part.split("|")), message
 
 
@@ -101,7 +115,7 @@ def test_labels_of_target_rows_undo_swapped_classes() -> None:
     generator = np.random.default_rng(0)
     y = np.arange(200) % 2
     x = generator.normal(size=(200, 2)) + 4 * y[:, None] * [1, 0]
-    far = x + [0, 6]
+    far = x + np.array([0, 6])
     options = {"method": "source-only", "steps": 150, "report": False, "baseline": False, "dropout": 0.0}
     labels = Path("few.csv")
     _write(labels, {f"row {row}": str(1 - y[row]) for row in range(20)})

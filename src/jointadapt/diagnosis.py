@@ -1,12 +1,12 @@
 """Two domains, the source labelled → what differs between them, as far as that can be seen without target labels."""
 
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -16,8 +16,8 @@ from jointadapt.two_sample import two_sample_test
 MOST_ROWS = 500
 FEWEST_PER_CLASS = 2
 LEVEL = 0.05
-FAR = 0.99
-CLEAR = 0.15
+LEAST_SHARE = 1e-3  # a class estimated to have less is not drawn
+MISSING = 0.1  # of its share in the source: a class with less is told as missing
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Diagnosis:
         p_value: of the test that source and target rows have one distribution.
         p_value_reweighted: of the same test once the source's classes are drawn in the target's estimated proportions;
             large where label proportions alone explain the difference.
-        proportions: the estimated share of each class in the target, in percent; an estimate that covariate shift misleads.
-        moved: how far they are from the source's shares: the percentage of rows that would have to change their class.
-        far: percentage of target rows further from every class's mean than 99 % of the source rows are from theirs.
+        proportions: the estimated share of each class in the target, in percent; covariate shift misleads it.
+        moved: the percentage of rows that would have to change their class to get there from the source's shares.
+        missing: how many classes seem to have no more than a tenth of their share in the source.
     """
 
     rows: int
@@ -41,7 +41,7 @@ class Diagnosis:
     p_value_reweighted: float
     proportions: tuple[float, ...]
     moved: float
-    far: float
+    missing: int
 
     @property
     def too_few(self) -> bool:
@@ -50,35 +50,35 @@ class Diagnosis:
 
     @property
     def kind(self) -> str:
-        """Return "too few rows", "none found", "label proportions", or "covariates" (with "and label proportions")."""
+        """Return "too few rows", "none found", "label proportions" (they alone explain it), or "covariates"."""
         if self.too_few:
             return "too few rows"
         if self.p_value > LEVEL:
             return "none found"
-        if self.p_value_reweighted > LEVEL:
-            return "label proportions"
-        return "covariates and label proportions" if self.moved > 100 * CLEAR else "covariates"
+        return "label proportions" if self.p_value_reweighted > LEVEL else "covariates"
 
     def __str__(self) -> str:
         match self.kind:
             case "too few rows":
                 return (
-                    f"{self.rows} target rows for {self.classes} classes: fewer than {FEWEST_PER_CLASS} a class are too "
-                    "few to match a distribution to."
+                    f"{self.rows} target rows for {self.classes} classes: fewer than {FEWEST_PER_CLASS} a class are "
+                    "too few to match a distribution to."
                 )
             case "none found":
                 return f"No shift found between the domains (p = {self.p_value:.2g}): little is to be gained."
             case "label proportions":
+                missing = f", {self.missing} classes seem to be missing" if self.missing else ""
                 return (
-                    f"The domains differ (p = {self.p_value:.2g}), and no longer do once the source's classes are drawn in "
-                    f"the target's estimated proportions (p = {self.p_value_reweighted:.2g}): a shift of label proportions, "
-                    f"{self.moved:.0f} % of the rows. Matching the domains would mix the classes."
+                    f"The domains differ (p = {self.p_value:.2g}), and no longer do once the source's classes are "
+                    f"drawn in the target's estimated proportions (p = {self.p_value_reweighted:.2g}): a shift of "
+                    f"label proportions, {self.moved:.0f} % of the rows{missing}. Matching the domains would mix the "
+                    "classes."
                 )
             case _:
-                proportions = f" Label proportions seem to differ too, by {self.moved:.0f} % of the rows." * (
-                    self.moved > 100 * CLEAR
+                return (
+                    f"The domains differ (p = {self.p_value:.2g}), and label proportions alone do not explain it: rows "
+                    "of one class look different."
                 )
-                return f"The domains differ in what rows look like (p = {self.p_value:.2g}).{proportions}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers and the words, for JSON."""
@@ -103,28 +103,26 @@ def diagnose(source: Tensor, labels: Tensor, target: Tensor, seed: int = 0) -> D
     rows = [torch.randperm(len(x), generator=generator)[:MOST_ROWS] for x in (source, target)]
     x_s, y_s, x_t = source.flatten(1)[rows[0]].double(), labels[rows[0]], target.flatten(1)[rows[1]].double()
     if len(target) < FEWEST_PER_CLASS * classes:
-        return Diagnosis(len(target), classes, 1.0, 1.0, (), 0.0, 0.0)
+        return Diagnosis(len(target), classes, 1.0, 1.0, (), 0.0, 0)
     held_in, held_out = x_t[::2], x_t[1::2]
     shares = torch.bincount(y_s, minlength=classes).double() / len(y_s)
     probabilities = _probabilities(x_s, y_s, held_in, classes)
-    proportions = estimated_proportions(torch.from_numpy(probabilities), shares)
+    proportions = estimated_proportions(probabilities, shares)
     drawn = _draw(y_s, proportions, generator)
 
     def p_value(of: Tensor) -> float:
         return two_sample_test(of, held_out, permutations=500, level=LEVEL, generator=generator).p_value
 
-    means = torch.stack([x_s[y_s == c].mean(0) if (y_s == c).any() else x_s.mean(0) for c in range(classes)])
-    own = (x_s - means[y_s]).norm(dim=1)
-    far = torch.cdist(x_t, means).min(1).values > own.quantile(FAR)
-    moved = (proportions - shares).abs().sum() / 2
+    moved = (proportions - shares).abs().sum().item() / 2
+    unweighted = p_value(x_s)
     return Diagnosis(
         rows=len(target),
         classes=classes,
-        p_value=p_value(x_s),
-        p_value_reweighted=p_value(x_s[drawn]) if len(drawn) > 1 else 1.0,
+        p_value=unweighted,
+        p_value_reweighted=p_value(x_s[drawn]) if len(drawn) >= FEWEST_PER_CLASS * classes else unweighted,
         proportions=tuple(100 * share for share in proportions.tolist()),
-        moved=100 * moved.item(),
-        far=100 * far.double().mean().item(),
+        moved=100 * moved,
+        missing=int((proportions < MISSING * shares).sum()),
     )
 
 
@@ -134,7 +132,7 @@ def estimated_proportions(probabilities: Tensor, shares: Tensor, iterations: int
         p_i ← p_i · π/π_s, normalised;   π ← mean p_i
 
     Args:
-        probabilities: (m, classes), those of a classifier trained where the shares are `shares`, for rows of the target.
+        probabilities: (m, classes), of rows of the target, by a classifier trained where the shares are `shares`.
         shares: (classes,), of the source.
 
     Right where p(x | y) is the same in both domains. Source: Saerens, Latinne, Decaestecker, Neural Computation 2002.
@@ -153,22 +151,28 @@ def estimated_proportions(probabilities: Tensor, shares: Tensor, iterations: int
     return current
 
 
-def _probabilities(x_s: Tensor, y_s: Tensor, x_t: Tensor, classes: int) -> np.ndarray:
-    """Return a logistic regression's probabilities for target rows, made as unsure as it is on held-out source rows."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
-    model.fit(x_s.numpy(), y_s.numpy())
-    found = np.zeros((len(x_t), classes))
-    found[:, model[-1].classes_] = model.predict_proba(x_t.numpy())
+def _probabilities(x_s: Tensor, y_s: Tensor, x_t: Tensor, classes: int) -> Tensor:
+    """Return the probabilities (m, classes) of target rows by a logistic regression on the source."""
+    found = torch.zeros(len(x_t), classes, dtype=torch.float64)
+    known = y_s.unique()
+    if len(known) == 1:
+        found[:, known] = 1.0
+        return found
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(x_s.numpy(), y_s.numpy())
+    found[:, known] = torch.from_numpy(model.predict_proba(x_t.numpy()))
     return found
 
 
 def _draw(labels: Tensor, proportions: Tensor, generator: torch.Generator) -> Tensor:
     """Return rows whose classes have these proportions, as many as there are, each once."""
     counts = torch.bincount(labels, minlength=len(proportions)).double()
-    size = (counts / proportions.clamp_min(1e-3)).min()
-    wanted = (size * proportions).round().long()
+    wanted = proportions > LEAST_SHARE
+    size = (counts / proportions)[wanted].min()
     parts = []
-    for c, count in enumerate(wanted.tolist()):
+    for c in wanted.nonzero().flatten().tolist():
         rows = (labels == c).nonzero().flatten()
-        parts.append(rows[torch.randperm(len(rows), generator=generator)[:count]])
+        parts.append(rows[torch.randperm(len(rows), generator=generator)[: round((size * proportions[c]).item())]])
     return torch.cat(parts)

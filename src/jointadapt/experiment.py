@@ -19,12 +19,15 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 import jointadapt
-from jointadapt.backbones import recorded
+from jointadapt.backbones import features_of, recorded
+from jointadapt.calibration import cooling_temperature, tempered
+from jointadapt.choosing import CANDIDATES, Choice, choose
 from jointadapt.config import Config, make_config
 from jointadapt.data import Batches, Domain
 from jointadapt.data.files import default_cache
+from jointadapt.diagnosis import diagnose
 from jointadapt.errors import Interrupted, UserError
-from jointadapt.evaluation import activations, evaluate, verdict
+from jointadapt.evaluation import activations, calibration_error, evaluate, verdict
 from jointadapt.methods import build_method, options_of
 from jointadapt.model import Model
 from jointadapt.networks import Network
@@ -35,6 +38,7 @@ from jointadapt.runs import RunFolder, free_folder
 from jointadapt.trainer import Record, Trainer
 
 BASELINE = "source-only"
+AUTO = "auto"
 RECORDS = 200
 PICTURED_ROWS = 300
 # What may change between an interruption and its resumption.
@@ -90,7 +94,8 @@ def execute(
     resuming: bool = False,
 ) -> Run:
     """Return the run of a configuration; domains that are not given are read from its paths."""
-    options_of(config.method)  # an unknown method should fail before any work
+    if config.method != AUTO:
+        options_of(config.method)  # an unknown method should fail before any work
     cache = Path(config.cache) if config.cache else default_cache()
     source = source or read_role(config.source, "source", cache, track)
     target = target or read_role(config.target, "target", cache, track)
@@ -110,10 +115,13 @@ def execute(
     RunFolder(out).write_config(config)
     baseline = None
     try:
-        if config.baseline and config.method != BASELINE:
+        if config.method == AUTO or (config.baseline and config.method != BASELINE):
             plain = replace(config, method=BASELINE, baseline=False, out=str(out / BASELINE))
             baseline = _run(plain, data, None, fabric, track)
-        run = _run(config, data, baseline, fabric, track)
+        if config.method == AUTO and baseline is not None:
+            run = _choose(config, data, baseline, fabric, track)
+        else:
+            run = _run(config, data, baseline, fabric, track)
     except Interrupted as stop:
         raise Interrupted(stop.number, out) from None
     if config.report:
@@ -171,6 +179,7 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
         "classes": list(data.source.classes),
         "source": _describe(data.source, config.source),
         "target": _describe(data.target, config.target),
+        "target_labels": data.given,
         "warnings": list(data.notes),
         "checkpoint": "last",
         "source_accuracy": on_source.accuracy if on_source else None,
@@ -186,6 +195,83 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
     }
     folder.write_summary(summary)
     return Run(model, summary, folder.path)
+
+
+def _choose(config: Config, data: Prepared, baseline: Run, fabric: Fabric, track: Track) -> Run:
+    """Train the candidates, each in a run folder of its own; the files of the best, or the baseline's, become ours."""
+    folder = RunFolder(Path(config.out))
+    if folder.finished:
+        return Run(Model.load(folder.path), folder.read_summary(), folder.path)
+    rows = [_rows_as_they_come(domain, config, data, fabric, track) for domain in (data.source, data.target)]
+    diagnosis = diagnose(rows[0], data.source.labels, rows[1], config.seed)
+    runs = {BASELINE: baseline}
+    for name in () if diagnosis.too_few else CANDIDATES:
+        candidate = replace(config, method=name, baseline=False, out=str(folder.path / "candidates" / name))
+        runs[name] = _run(candidate, data, None, fabric, track)
+    predicted = {name: _predicted(run, data.target) for name, run in runs.items()}
+    if diagnosis.too_few:
+        choice = Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
+    else:
+        choice = choose(rows[0], data.source.labels, rows[1], predicted)
+    chosen = runs[choice.chosen]
+    assert chosen.folder is not None
+    folder.take(chosen.folder)
+    probabilities = _target_probabilities(chosen.model, data, track)
+    temperature = cooling_temperature(probabilities, choice.believed)
+    calibrated = tempered(probabilities, temperature)
+    model = replace(chosen.model, temperature=temperature)
+    model.save(folder.model)
+    folder.write_predictions(data.target, calibrated)
+    against = _against(baseline, predicted[choice.chosen], data.target, choice.chosen)
+    compared = "" if choice.chosen == BASELINE else " " + against["verdict"]
+    summary = {
+        **chosen.summary,
+        "method": f"{AUTO}: {choice.chosen}",
+        **against,
+        "verdict": choice.reason + compared,
+        "chosen": choice.chosen,
+        "candidates": {
+            name: {"evaluation": run.summary["evaluation"], **asdict(choice.scores[name])}
+            for name, run in runs.items()
+            if name in choice.scores
+        },
+        "diagnosis": diagnosis.to_dict(),
+        "confidence": calibrated.max(1).values.mean().item(),
+        "calibration": {
+            "temperature": temperature,
+            "believed_accuracy": 100 * choice.believed,
+            "error_before": calibration_error(probabilities, data.target.labels),
+            "error": calibration_error(calibrated, data.target.labels),
+        },
+        "seconds": round(sum(run.summary["seconds"] for run in runs.values()), 1),
+    }
+    folder.write_summary(summary)
+    return Run(model, summary, folder.path)
+
+
+def _target_probabilities(model: Model, data: Prepared, track: Track) -> Tensor:
+    """Return what a model makes of the target; a frozen backbone has run already."""
+    if not data.frozen:
+        return model.activations(data.target, track)[1]
+    whole, model.network.backbone = model.network.backbone, recorded(data.backbone)
+    probabilities = activations(model.network, data.target, track=track)[1]
+    model.network.backbone = whole
+    return probabilities
+
+
+def _rows_as_they_come(domain: Domain, config: Config, data: Prepared, fabric: Fabric, track: Track) -> Tensor:
+    """Return rows (n, d) that no training has moved: arrays, or images by the backbone's features before it."""
+    if domain.holds_images:
+        cache = Path(config.cache) if config.cache else default_cache()
+        domain = features_of(domain, data.backbone, config.backbone, fabric.device, cache, workers(config), track)
+    return domain.rows(range(len(domain))).flatten(1)
+
+
+def _predicted(run: Run, target: Domain) -> Tensor:
+    """Return the predicted class of each target row, from the run's folder."""
+    assert run.folder is not None
+    index = {name: position for position, name in enumerate(target.classes)}
+    return torch.tensor([index[name] for name in RunFolder(run.folder).read_predictions()])
 
 
 def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fabric: Fabric, track: Track) -> None:
@@ -269,8 +355,7 @@ def _against(baseline: Run | None, predicted: Tensor, target: Domain, method: st
     """Return what the summary says of the comparison with the source-only model."""
     if baseline is None or baseline.folder is None:
         return {"baseline": None, "agreement": None, "verdict": "Not compared: one model was trained."}
-    index = {name: position for position, name in enumerate(target.classes)}
-    plain = torch.tensor([index[name] for name in RunFolder(baseline.folder).read_predictions()])
+    plain = _predicted(baseline, target)
     return {
         "baseline": {key: baseline.summary[key] for key in ("evaluation", "source_accuracy", "confidence")},
         "agreement": 100 * (predicted == plain).double().mean().item(),

@@ -26,8 +26,8 @@ Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
 class Prepared:
     """Aligned domains as the network gets them (features, when the backbone is frozen), the target as people see it.
 
-    `labelled` is what the risk is taken on: the source, and those target rows whose labels were given for training;
-    these rows count in no accuracy.
+    `labelled` is what the risk is taken on: the source, and the `given` target rows whose labels were given for
+    training; these count in no accuracy.
     """
 
     source: Domain
@@ -38,6 +38,7 @@ class Prepared:
     frozen: bool
     shape: tuple[int, ...] | None
     notes: tuple[str, ...]
+    given: int
 
 
 def as_domain(given: Given, name: str) -> Domain | None:
@@ -86,7 +87,7 @@ def prepare(
             f"{' and '.join(small)} rows, fewer than a batch of {config.batch_size}: they repeat within a batch.",
         )
     notes = (*source.notes, *target.notes, *notes)
-    given = None
+    given, few = None, 0
     if config.target_labels:
         given = label_rows(target, read_labels(config.target_labels))
         target = replace(target, labels=target.labels.where(given == UNLABELLED, UNLABELLED))
@@ -102,7 +103,7 @@ def prepare(
             for domain in (source, target)
         )
     labelled = source if given is None else join_labelled(source, target, given)
-    return Prepared(source, labelled, target, pictures, backbone, frozen, shape, notes)
+    return Prepared(source, labelled, target, pictures, backbone, frozen, shape, notes, few)
 
 
 def _same_shape(source: Domain, target: Domain) -> Domain:

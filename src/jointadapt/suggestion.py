@@ -64,8 +64,8 @@ def worth_labelling(features: Tensor, probabilities: Tensor, budget: int, seed: 
     """Return the indices of `budget` distinct rows, uncertain and unlike one another, the most useful first.
 
     The rows' features (n, d) are clustered into `budget` groups by k-means in which a row weighs as much as the entropy
-    of its probabilities (n, classes); the row nearest to a group's centre stands for it, and groups come in the order of
-    their weight. Source: CLUE, Prabhu et al., ICCV 2021, Eq. (5).
+    of its probabilities (n, classes); the row nearest to a group's centre stands for it, and groups come in the order
+    of their weight. Source: CLUE, Prabhu et al., ICCV 2021, Eq. (5).
 
     >>> x = torch.tensor([[0.0], [0.1], [5.0], [5.1], [9.0]])
     >>> p = torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.6, 0.4], [0.9, 0.1], [1.0, 0.0]])

@@ -21,6 +21,7 @@ def list_(what: str | None, json_: bool) -> None:
     if what != "backbones":
         for name, text in methods.items():
             click.echo(f"{name:12} {text}")
+        click.echo("auto         Trains several, and chooses without target labels")
     if what != "methods":
         names = backbone_names()
         click.echo("\n".join(names) if what else f"\n{len(names)} backbones; see: jointadapt ls backbones")
