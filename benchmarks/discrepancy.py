@@ -29,7 +29,7 @@ from jointadapt.discrepancy import jmmd_biased, jmmd_block, jmmd_linear, joint_g
 
 CLASSES = 31
 CASES = ["36x256", "36x2048", "512x256", "512x2048", "2048x256", "2048x2048", "8192x256"]
-SECONDS, TURN = 4.0, 0.01  # a form's share of a case, and the least that a turn lasts
+TURN, SLOW = 0.01, 2.0  # the least seconds that a turn lasts; a form that takes longer than SLOW is timed once
 Form = Callable[[list[Tensor], list[Tensor]], Tensor]
 
 
@@ -126,7 +126,7 @@ def timed(function: Callable[[], object], device: str, times: int = 1) -> float:
     return (time.perf_counter() - start) / times
 
 
-def measure(n: int, d: int, device: str, limit: float) -> tuple[dict[str, float], dict[str, str], float]:
+def measure(n: int, d: int, device: str, limit: float, share: float) -> tuple[dict[str, float], dict[str, str], float]:
     """Return median seconds by form, reasons for those left out, and the floor in seconds."""
     source, target = inputs(n, d, device)
     work: dict[str, Callable[[], object]] = {}
@@ -144,8 +144,9 @@ def measure(n: int, d: int, device: str, limit: float) -> tuple[dict[str, float]
     first = {name: timed(function, device) for name, function in work.items()}  # loads, allocates
     first = {name: timed(work[name], device) if seconds < 1 else seconds for name, seconds in first.items()}
     repeats = {name: max(1, int(TURN / seconds)) for name, seconds in first.items()}
-    rounds = {name: int(min(max(SECONDS / first[name] / repeats[name], 3), 60)) for name in work}
-    times: dict[str, list[float]] = {name: [] for name in work}
+    rounds = {name: int(min(max(share / first[name] / repeats[name], 3), 60)) for name in work}
+    rounds |= dict.fromkeys([name for name, seconds in first.items() if seconds > SLOW], 0)
+    times: dict[str, list[float]] = {name: [first[name]] if rounds[name] == 0 else [] for name in work}
     for index in range(max(rounds.values())):
         for name, function in work.items():
             if index < rounds[name]:
@@ -184,6 +185,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--limit", type=float, default=8.0, help="GB a form may need before it is left out")
+    parser.add_argument("--seconds", type=float, default=4.0, help="each form's share of a case")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -198,7 +200,7 @@ def main() -> None:
     rows = []
     for case in arguments.cases:
         n, d = (int(number) for number in case.split("x"))
-        medians, skipped, floor = measure(n, d, arguments.device, arguments.limit * 1e9)
+        medians, skipped, floor = measure(n, d, arguments.device, arguments.limit * 1e9, arguments.seconds)
         ours = medians["jointadapt"]
         print(f"| {n} | {d} | floor | {floor * 1e3:.3g} | 1 | {floor / ours:.2g} | |")
         for name in FORMS:

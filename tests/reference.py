@@ -124,3 +124,105 @@ def coral(source: Tensor, target: Tensor) -> float:
         sums = D.sum(0, keepdim=True)
         covariances.append((D.T @ D - sums.T @ sums / len(D)) / (len(D) - 1))
     return (covariances[0] - covariances[1]).square().sum().item() / (4 * source.shape[1] ** 2)
+
+
+def target_entropy(p: Tensor) -> float:
+    """−1/m Σ_i H(p_i), row by row."""
+    return -sum(shannon(row.tolist()) for row in p) / len(p)
+
+
+def shannon(p: list[float]) -> float:
+    return -sum(q * math.log(q) for q in p if q > 0)
+
+
+def information(p: Tensor) -> float:
+    """Shi and Sha 2012, Eq. (2): H(mean p) − mean H(p)."""
+    return shannon([sum(column.tolist()) / len(p) for column in p.T]) + target_entropy(p)
+
+
+def soft_neighbourhood_density(p: Tensor, temperature: float) -> float:
+    """Saito et al. 2021, Eq. (1)–(3), pair by pair."""
+    rows, total = [(row / row.norm()).tolist() for row in p.double()], 0.0
+    for i in range(len(rows)):
+        cosines = [sum(a * b for a, b in zip(rows[i], rows[j], strict=True)) for j in range(len(rows)) if j != i]
+        powers = [math.exp(cosine / temperature) for cosine in cosines]
+        total += shannon([power / sum(powers) for power in powers])
+    return total / len(rows)
+
+
+def dev_risk(weights: list[float], losses: list[float]) -> float:
+    """You et al. 2019, Algorithm 1: mean L + η mean W − η, η = −Cov(L, W) / Var(W), L = w ℓ."""
+    n = len(weights)
+    L = [w * loss for w, loss in zip(weights, losses, strict=True)]
+    mean_w, mean_l = sum(weights) / n, sum(L) / n
+    covariance = sum((a - mean_l) * (w - mean_w) for a, w in zip(L, weights, strict=True)) / n
+    variance = sum((w - mean_w) ** 2 for w in weights) / n
+    eta = -covariance / variance
+    return mean_l + eta * mean_w - eta
+
+
+def silhouette(x: Tensor, classes: list[int]) -> float:
+    """Rousseeuw 1987: mean of (b − a) / max(a, b); a row alone in its class counts 0."""
+    total = 0.0
+    for i in range(len(x)):
+        to: dict[int, list[float]] = {}
+        for j in range(len(x)):
+            if j != i:
+                to.setdefault(classes[j], []).append(float((x[i] - x[j]).norm()))
+        if classes[i] not in to:
+            continue
+        means = {label: sum(distances) / len(distances) for label, distances in to.items()}
+        a, b = means.pop(classes[i]), min(means.values())
+        total += (b - a) / max(a, b)
+    return total / len(x)
+
+
+def unified_jmmd(
+    source: list[Tensor], target: list[Tensor], labels: Tensor, predicted: Tensor, label_kernel: str
+) -> float:
+    """Wang et al. 2021 (arXiv 2101.09979); "conditional" is Zhu et al. 2021, Eq. (6)-(8): sums class by class.
+
+    A class weighs a row i of the source by w_i and a row j of the target by v_j; its term is
+    Σ w_i w_i' K_ii' + Σ v_j v_j' K_jj' − 2 Σ w_i v_j K_ij.
+    """
+    n, m, classes = len(labels), *predicted.shape
+    K = joint_gram(source, target, [JAN_FEATURES] * len(source)).tolist()
+    own = [[float(label == c) for c in range(classes)] for label in labels.tolist()]
+    y = own + predicted.tolist()
+    if label_kernel == "gaussian":
+        product = [
+            [
+                K[i][j] * math.exp(-sum((a - b) ** 2 for a, b in zip(y[i], y[j], strict=True)) / 1.68)
+                for j in range(n + m)
+            ]
+            for i in range(n + m)
+        ]
+        return mmd_biased(torch.tensor(product, dtype=torch.float64), n).item()
+    total, terms = 0.0, 0
+    for c in range(1 if label_kernel == "marginal" else classes):
+        if label_kernel == "conditional":
+            shares = sum(row[c] for row in own), sum(row[c] for row in predicted.tolist())
+            if shares[0] == 0:
+                continue
+            w = [row[c] / shares[k >= n] for k, row in enumerate(y)]
+        else:
+            w = [(row[c] if label_kernel == "weighted" else 1) / (m if k >= n else n) for k, row in enumerate(y)]
+        signed = [value if k < n else -value for k, value in enumerate(w)]
+        total += sum(signed[i] * signed[j] * K[i][j] for i in range(n + m) for j in range(n + m))
+        terms += 1
+    return total / terms if label_kernel == "conditional" else total
+
+
+def centroid_labels(rows: Tensor, features: Tensor, p: Tensor) -> list[int]:
+    """Liang et al. 2020 (SHOT), Eq. (4)-(6): the nearest centroid by cosine, twice."""
+
+    def nearest(row: Tensor, centroids: list[Tensor]) -> int:
+        cosines = [float(row @ c / (row.norm() * c.norm())) if c.norm() > 0 else 0.0 for c in centroids]
+        return cosines.index(max(cosines))
+
+    classes = range(p.shape[1])
+    weighted = [sum(p[i, c] * features[i] for i in range(len(p))) / p[:, c].sum() for c in classes]
+    first = [nearest(row, weighted) for row in features]
+    zero = torch.zeros_like(features[0])
+    hard = [sum((features[i] for i in range(len(p)) if first[i] == c), zero) / max(first.count(c), 1) for c in classes]
+    return [nearest(row, hard) for row in rows]

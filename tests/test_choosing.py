@@ -11,7 +11,7 @@ from conftest import Command, draw_folder, write_arrays
 from torch import Tensor
 
 from jointadapt.calibration import cooling_temperature, tempered
-from jointadapt.choosing import CANDIDATES, LEAST_GEOMETRY, choose, class_geometry, nearest
+from jointadapt.choosing import CANDIDATES, LEAST_GEOMETRY, choose_model, class_geometry, nearest
 from jointadapt.diagnosis import diagnose, estimated_proportions
 from jointadapt.evaluation import calibration_error
 from jointadapt.experiment import train
@@ -94,7 +94,7 @@ def test_geometry_of_two_classes_or_rare_ones_is_zero():
 
 def test_the_candidate_that_follows_the_rows_is_chosen():
     (x, y), (u, v) = clouds(), clouds(seed=1)
-    choice = choose(x, y, u + 3, {"source-only": scrambled(v, 0.5), "worse": scrambled(v, 0.8), "good": v})
+    choice = choose_model(x, y, u + 3, {"source-only": scrambled(v, 0.5), "worse": scrambled(v, 0.8), "good": v})
     assert choice.chosen == "good"
     assert choice.reason.startswith("Chose good before source-only, worse without target labels: neighbours ")
     assert list(choice.scores) == ["source-only", "worse", "good"]
@@ -103,7 +103,7 @@ def test_the_candidate_that_follows_the_rows_is_chosen():
 
 def test_a_candidate_that_permutes_the_classes_is_refused():
     (x, y), (u, v) = clouds(), clouds(seed=1)
-    choice = choose(x, y, u, {"source-only": scrambled(v, 0.7), "permuted": (v + 1) % 3})
+    choice = choose_model(x, y, u, {"source-only": scrambled(v, 0.7), "permuted": (v + 1) % 3})
     assert choice.chosen == "source-only"
     assert choice.scores["permuted"].neighbours > choice.scores["source-only"].neighbours
     assert "as when classes are matched to wrong ones" in choice.reason
@@ -111,27 +111,27 @@ def test_a_candidate_that_permutes_the_classes_is_refused():
 
 def test_a_candidate_no_better_than_chance_allows_is_refused():
     (x, y), (u, v) = clouds(), clouds(seed=1)
-    choice = choose(x, y, u, {"source-only": v, "same": v, "nearly": scrambled(v, 0.01)})
+    choice = choose_model(x, y, u, {"source-only": v, "same": v, "nearly": scrambled(v, 0.01)})
     assert choice.chosen == "source-only"
     assert "is not clearly better" in choice.reason
 
 
 def test_without_candidates_source_only_stays():
     x, y = clouds()
-    assert choose(x, y, x, {"source-only": y}).chosen == "source-only"
+    assert choose_model(x, y, x, {"source-only": y}).chosen == "source-only"
 
 
 def test_two_classes_are_chosen_by_neighbours_alone():
     x, y = clouds()
     two = y.clamp_max(1)
-    choice = choose(x, two, x, {"source-only": scrambled(two, 0.6).clamp_max(1), "good": two})
+    choice = choose_model(x, two, x, {"source-only": scrambled(two, 0.6).clamp_max(1), "good": two})
     assert choice.chosen == "good"
     assert choice.scores["good"].geometry is None
 
 
 def test_many_rows_are_thinned():
     (x, y), (u, v) = clouds(), clouds(5000, seed=1)
-    assert choose(x, y, u, {"source-only": scrambled(v, 0.5), "good": v}).chosen == "good"
+    assert choose_model(x, y, u, {"source-only": scrambled(v, 0.5), "good": v}).chosen == "good"
 
 
 # Calibration
@@ -238,7 +238,7 @@ def test_auto_keeps_source_only_where_adapting_would_not_help(case: str):
     (x, y), (u, v) = clouds(), clouds(seed=1)
     target = {"turned over": (turned(u, 120), v), "five rows": (u[:5] + 2, v[:5]), "as they are": (u, v)}[case]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "(.*)fewer than a batch", UserWarning)
+        warnings.filterwarnings("ignore", "(.*)(fewer than a batch|not in the target)", UserWarning)
         summary = train((x, y), target, method="auto", **FAST).summary
     assert summary["chosen"] == "source-only"
     assert summary["verdict"].startswith("Kept source-only: ")

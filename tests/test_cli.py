@@ -107,7 +107,7 @@ def test_seed_repeats_a_run_and_another_seed_does_not(command: Command, here: Pa
     assert any(not torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
 
-@pytest.mark.parametrize("method", ["jan", "jan-a", "dan", "ddc", "dann"])
+@pytest.mark.parametrize("method", ["jan", "jan-a", "dan", "ddc", "dann", "mcd", "lmmd", "shot"])
 def test_target_labels_never_reach_training(command: Command, here: Path, method: str) -> None:
     with np.load("t.npz") as arrays:
         x, y = arrays["x"], arrays["y"]
@@ -119,6 +119,16 @@ def test_target_labels_never_reach_training(command: Command, here: Path, method
     assert command(*_train("--out", "c", "--method", method, *PLAIN)).code == 0
     a, b, c = ((here / name / "model.safetensors").read_bytes() for name in "abc")
     assert a == b == c
+
+
+def test_a_sum_of_methods_trains_and_repeats_from_its_file(command: Command, here: Path) -> None:
+    options = ("--method", "jan+mcc", "--trade-off", "0.3,1", "--temperature", 2, *PLAIN)
+    assert command(*_train("--out", "a", *options)).code == 0
+    assert command("train", "a/config.toml", "--out", "b").code == 0
+    assert command(*_train("--out", "c", *options, "--trade-off", "0.3,0")).code == 0
+    a, b, c = (here / name / "model.safetensors" for name in "abc")
+    assert a.read_bytes() == b.read_bytes()
+    assert not torch.equal(*(load_file(file)["classifier.weight"] for file in (a, c)))
 
 
 def test_predict_repeats_the_predictions_of_the_run(command: Command, here: Path) -> None:
@@ -344,6 +354,12 @@ def test_wrong_weights_are_refused_and_no_code_in_them_runs(refused: Refused, he
     ("options", "says"),
     [
         (("--method", "jam"), "unknown method 'jam'; did you mean 'jan'"),
+        (("--method", "jan+mc"), "unknown method 'mc'; did you mean"),
+        (("--method", "jan", "--trade-off", "1,2"), "trade_off has 2 values and jan 1 part; give one for each part"),
+        (
+            ("--trade-off", "-1"),
+            "trade_off = -1: input should be 'auto' or 'search', or input should be greater",
+        ),
         (("--backbone", "resnet5o"), "unknown backbone 'resnet5o'; did you mean 'resnet50'"),
         (("--backbone", "timm/resnet5o"), "unknown backbone 'resnet5o'; did you mean 'resnet50'"),
         (
@@ -353,7 +369,7 @@ def test_wrong_weights_are_refused_and_no_code_in_them_runs(refused: Refused, he
         (("--backbone", "resnet18", "--weights", "none"), "needs images of three channels, and rows have shape (4,)"),
         (("--backbone", "cnn"), "the backbone 'cnn' needs images"),
         (("--backbone", "mlp", "--weights", "s.npz"), "takes no weights; leave --weights out"),
-        (("--stps", 3), "did you mean '--steps'? See: jointadapt train --help"),
+        (("--stps", 3), "Did you mean one of: '--steps', '--task'?) See: jointadapt train --help"),
         (("--steps", "many"), "steps = 'many'"),
         (("--steps", 0), "steps = 0: input should be greater than or equal to 1"),
         (("--steps",), "requires an argument"),

@@ -112,7 +112,7 @@ def test_tiles_of_any_size_give_the_dense_result(tile: int, n: int, m: int) -> N
     weights = (1 / n**2, 1 / m**2, -1 / (n * m))
 
     def tiled(source: Layers, target: Layers) -> Tensor:
-        return engine.weighted_sum(source, target, jan_kernels(2), weights, tile) + (1 / n + 1 / m) * 5
+        return engine.weighted_sum(source, target, jan_kernels(2), weights, tile=tile) + (1 / n + 1 / m) * 5
 
     check(tiled, reference.jmmd_biased, source, target, DOUBLE)
 
@@ -128,7 +128,7 @@ def test_many_layers_weights_and_scales(tile: int) -> None:
     ]
     kernels = [GaussianKernel(*spec) for spec in specs]  # pyright: ignore[reportArgumentType]
     weights = (1 / 72, 1 / 56, -1 / 72)
-    value = engine.weighted_sum(source, target, kernels, weights, tile)
+    value = engine.weighted_sum(source, target, kernels, weights, tile=tile)
     exact = reference.jmmd_unbiased(source, target, specs)
     assert number((value - exact).abs()) < DOUBLE
     pairs = zip(gradients(value, source, target), gradients(exact, source, target), strict=True)
@@ -271,7 +271,7 @@ def test_gradcheck(tile: int, frozen: tuple[int, ...]) -> None:
     kernels = (GaussianKernel(3.0, (0.5, 1.0, 3.0), (1.0, 0.5, 2.0)), GaussianKernel(0.5, scales=(1.0,)))
 
     def function(*rows: Tensor) -> Tensor:
-        return 3 * engine.weighted_sum(rows[:2], rows[2:], kernels, (0.1, 0.2, -0.3), tile)
+        return 3 * engine.weighted_sum(rows[:2], rows[2:], kernels, (0.1, 0.2, -0.3), tile=tile)
 
     assert torch.autograd.gradcheck(function, rows)
 
@@ -378,7 +378,7 @@ kernels = jan_kernels(2)
 layers = [[torch.randn(8, k, dtype=torch.float64).requires_grad_() for k in (4, 3)] for _ in range(2)]
 rows = [*layers[0], *layers[1]]
 def tiled(source, target):
-    return weighted_sum(source, target, kernels, (0.1, 0.2, -0.3), 8)
+    return weighted_sum(source, target, kernels, (0.1, 0.2, -0.3), tile=8)
 for function in (jmmd_unbiased, jmmd_linear, jmmd_block, tiled):
     value, expected = torch.compile(function, fullgraph=True, backend=sys.argv[1])(*layers), function(*layers)
     assert abs(value - expected) < float(sys.argv[2]), function
@@ -426,6 +426,35 @@ def test_skada_computes_the_same_estimator_of_another_kernel() -> None:
     rows = torch.cat([x, y])
     K = torch.exp(-torch.cdist(rows, rows) / 2) + torch.exp(-torch.cdist(rows, rows) / 4)
     assert number((mmd_biased(K, 8) - theirs(x, y, sigmas=[2.0, 4.0])).abs()) < SINGLE
+
+
+@pytest.mark.parametrize("sizes", [(12, 12), (12, 7)])
+def test_alibi_detect_computes_the_same(sizes: tuple[int, int]) -> None:
+    """Its MMD is the unbiased one; exp(−D/(2σ²)) makes γ = 2σ², and it averages the Gaussians of several σ."""
+    numpy, drift = import_module("numpy"), outsider("alibi_detect.cd").MMDDrift
+    x, y = (layers[0].detach() for layers in sample(*sizes, 5, torch.float32))
+    test = drift(
+        x.numpy(), backend="pytorch", sigma=numpy.array([1.0, 2.0]), n_permutations=2, device="cpu",
+        configure_kernel_from_x_ref=False,
+    )  # fmt: skip
+    expected = test.predict(y.numpy())["data"]["distance"]
+    value = jmmd_unbiased([x], [y], [GaussianKernel(2.0, (1.0, 4.0), (0.5, 0.5))])
+    assert number(value) == pytest.approx(expected, abs=SINGLE)
+
+
+def test_hyppo_computes_the_unbiased_estimate_times_a_constant() -> None:
+    """The constant holds norms of K and of the labels' kernel, which no relabelling of the rows changes."""
+    statistic = outsider("hyppo.ksample").MMD("rbf", gamma=0.5).statistic
+    source, target = sample(12, 7, 3)
+    rows = torch.cat([source[0], target[0]]).detach()
+    ours, theirs = [], []
+    for seed in range(6):
+        x, y = rows[torch.randperm(19, generator=torch.Generator().manual_seed(seed))].split((12, 7))
+        ours.append(number(jmmd_unbiased([x], [y], [GaussianKernel(2.0, scales=(1.0,))])))
+        theirs.append(float(statistic(x.numpy(), y.numpy())))
+    constant = theirs[0] / ours[0]
+    assert theirs == pytest.approx([constant * value for value in ours], abs=DOUBLE)
+    assert constant < 0.5
 
 
 def test_scikit_learn_gram() -> None:

@@ -98,7 +98,13 @@ def write_run(
         "source": {"path": "amazon", "rows": rows, "labelled": True, "skipped": 0},
         "target": {"path": "webcam", "rows": rows, "labelled": labels, "skipped": 2},
         "warnings": [],
-        "checkpoint": "last",
+        "selection": {
+            "rule": "snd",
+            "step": 30,
+            "candidates": [{"eligible": True}],
+            "choices": {"snd": {"step": 30, "accuracy": 87.0}, "oracle": {"step": 20, "accuracy": 91.25}},
+            "trade_off": {"rule": "snd", "chosen": 0.2, "trials": [{"trade_off": 0.2, "score": 3.5}]},
+        },
         "source_accuracy": 99,
         "evaluation": {
             "accuracy": 100 * float((truth == predicted).mean()),
@@ -184,6 +190,15 @@ def test_the_first_screen_says_what_came_out(page: Page) -> None:
         assert words in opening
     for words in ("Target accuracy *", "99.0 %", "87.0 %", "81.2 % of the target rows"):
         assert words in opening
+
+
+def test_the_page_says_which_rule_chose_and_what_others_would_have_given(page: Page) -> None:
+    for words in (
+        "step 30, chosen by snd, which sees no target label",
+        "oracle 91.2 % (step 20): target accuracy, evaluation only",
+        "0.2, chosen by snd (higher is better: 0.2: 3.5)",
+    ):
+        assert words in page.text
 
 
 def test_evaluation_is_marked(page: Page) -> None:

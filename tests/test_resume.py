@@ -113,7 +113,7 @@ def _cut(run: Path, whole: Path, step: int) -> None:
     (run / "metrics.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
 
 
-@pytest.mark.parametrize("method", ["jan-a", "dann"])
+@pytest.mark.parametrize("method", ["jan-a", "dann", "fixmatch", "shot"])
 def test_state_of_a_method_is_in_the_checkpoint(command: Command, here: Path, method: str) -> None:
     options = (*ARRAYS, "--no-baseline", "--method", method, "--steps", 12, "--checkpoint-every", 9)
     assert command(*_train("whole", *options)).code == 0
@@ -211,8 +211,10 @@ def test_run_whose_options_or_data_have_changed_is_not_resumed(refused: Callable
     (here / "run" / "summary.json").unlink()
     config = here / "run" / "config.toml"
     text = config.read_text()
-    config.write_text(text.replace("trade_off = 0.5", "trade_off = 0.25"))
-    assert "run was begun with trade_off = 0.5, and now it is 0.25; set it back" in refused("train", "--resume", "run")
+    config.write_text(text.replace('trade_off = "auto"', "trade_off = 0.25"))
+    assert "run was begun with trade_off = 'auto', and now it is 0.25; set it back" in refused(
+        "train", "--resume", "run"
+    )
     config.write_text(text)
     write_arrays(here / "s.npz", rows=41, seed=1)
     assert "run was begun with rows of the source = 40, and now it is 41" in refused("train", "--resume", "run")

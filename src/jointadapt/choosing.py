@@ -52,7 +52,7 @@ class Choice:
     believed: float = 1.0
 
 
-def choose(
+def choose_model(
     source: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
     target: Float[Tensor, "m d"],

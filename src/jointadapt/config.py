@@ -24,6 +24,9 @@ class Config:
 
     source: str = Field("", description="Labelled domain: a folder, an image list (.txt), or .npz .npy .csv .parquet.")
     target: str = Field("", description="Unlabelled domain, likewise; labels found there only serve the evaluation.")
+    benchmark: str = Field("", description="Instead of both: a named benchmark, or a TOML file that describes one.")
+    root: str = Field("", description="Folder that holds the benchmark's domains.")
+    task: str = Field("", description='Of the benchmark: "amazon → webcam", or a2w.')
     target_labels: str = Field(
         "", description="CSV of item, label: the classes of some target rows, to train on; see `jointadapt suggest`."
     )
@@ -45,21 +48,41 @@ class Config:
     steps: Annotated[int, Field(ge=1)] = Field(600, description="Training steps.")
     batch_size: Annotated[int, Field(ge=2)] = Field(36, description="Rows of each domain in a step.")
     learning_rate: Positive = Field(0.01, description="Initial rate of new layers; a pretrained backbone has a tenth.")
+    rate_slope: Annotated[float, Field(ge=0)] = Field(10.0, description="α of the rate's decay η / (1 + α p)^0.75.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="L2 penalty on every weight.")
-    trade_off: Literal["auto"] | NotNegative | tuple[NotNegative, ...] = Field(
-        "auto", description="Final λ, the weight of the transfer term; of a sum, one for each part; auto: the method's."
+    sharpness: NotNegative = Field(0.0, description="ρ: the risk is taken where it is worst within ρ (SDAT); 0: off.")
+    trade_off: Literal["auto", "search"] | NotNegative | tuple[NotNegative, ...] = Field(
+        "auto",
+        description="Final λ, the weight of the transfer term; of a sum, one for each part; auto: the method's; "
+        "search: chosen without target labels.",
     )
+    select: Literal["last", "entropy", "information", "snd", "clustering", "dev", "transfer-cv"] = Field(
+        "last", description="Which checkpoint to report: the last, or the best by a criterion without target labels."
+    )
+    ramp: bool = Field(True, description="Let λ rise from 0; without, it is the final λ from the first step.")
 
-    estimator: Literal["unbiased", "biased", "linear"] = Field("unbiased", description="Of (J)MMD: DAN, JAN, JAN-A.")
-    bandwidth: Bandwidth = Field("mean", description="γ of hidden layers: mean, median, or a number: DAN, JAN, JAN-A.")
-    scales: tuple[Positive, ...] = Field(FIVE_SCALES, description="Multiples of γ that are summed: DAN, JAN, JAN-A.")
+    estimator: Literal["unbiased", "biased", "linear"] = Field(
+        "unbiased", description="Of (J)MMD: DDC, DAN, JAN, JAN-A, RTN."
+    )
+    bandwidth: Bandwidth = Field("mean", description="γ of hidden layers: mean, median, or a number: (J)MMD, LMMD.")
+    scales: tuple[Positive, ...] = Field(FIVE_SCALES, description="Multiples of γ that are summed: (J)MMD, LMMD.")
     kernel_weights: Literal["equal", "optimal"] = Field(
         "equal", description="Of the summed Gaussians; optimal: of highest test power (MK-MMD): DAN, JAN, JAN-A."
     )
     output_bandwidth: Bandwidth = Field(SOFTMAX_BANDWIDTH, description="γ of the softmax layer: JAN, JAN-A.")
     hidden: Annotated[int, Field(ge=1)] = Field(1024, description="Width of the discriminator: DANN, CDAN.")
+    head: Annotated[int, Field(ge=1)] = Field(1024, description="Width of the second classifier: MCD, MDD.")
+    margin: Positive = Field(4.0, description="γ, how sure the second classifier has to be on the source: MDD.")
+    label_kernel: Literal["marginal", "conditional", "weighted", "gaussian"] = Field(
+        "weighted", description="Of the labels: unified JMMD."
+    )
     temperature: Positive = Field(2.5, description="T of the softmax whose confusion is measured: MCC.")
     norm_step: Positive = Field(1.0, description="Δr, what a step adds to the features' norms: AFN.")
+    threshold: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.9, description="τ, how sure the teacher has to be: FixMatch."
+    )
+    pseudo: NotNegative = Field(0.3, description="β, the weight of labels from centroids: SHOT.")
+    memory: Annotated[int, Field(ge=1)] = Field(1024, description="Rows that centroids are taken from: SHOT.")
 
     device: str = Field("auto", description="auto, cpu, cuda, mps.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field("32-true", description="Of arithmetic.")

@@ -12,9 +12,12 @@ class UserError(ValueError):
 class Interrupted(Exception):  # noqa: N818
     """A signal ended the training, after a checkpoint was written. The CLI exits with 128 + the signal's number."""
 
-    def __init__(self, number: int, folder: Path | None = None) -> None:
-        super().__init__(f"stopped, with a checkpoint; go on with: jointadapt train --resume {folder}")
-        self.number = number
+    def __init__(self, number: int, folder: Path | None = None, message: str = "") -> None:
+        super().__init__(message or f"stopped, with a checkpoint; go on with: jointadapt train --resume {folder}")
+        self.number, self.folder = number, folder
+
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[int, Path | None, str]]:
+        return type(self), (self.number, self.folder, str(self))
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

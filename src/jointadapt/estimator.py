@@ -83,7 +83,8 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class of `classes_`, (n, classes)."""
         check_is_fitted(self)
-        return self.model_.predict_proba(from_arrays(validate_data(self, X, reset=False))).numpy()
+        rows = np.asarray(validate_data(self, X, reset=False))
+        return self.model_.predict_proba(from_arrays(rows)).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class of each row, (n,)."""

@@ -1,6 +1,6 @@
 """Predictions, and what they are worth: the only place that sees target labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -90,6 +90,18 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 10) -> 
     gaps = torch.zeros(bins, dtype=torch.float64)
     gaps.index_add_(0, bin_of, (predicted == labels[known]).double() - confidence)
     return 100 * gaps.abs().sum().item() / len(confidence)
+
+
+def oracle(accuracies: Sequence[float | None]) -> int | None:
+    """Return the position of the highest target accuracy, the first of equal ones: no rule without labels can know it.
+
+    None when no accuracy is known.
+
+    >>> oracle([70.0, 90.0, 90.0])
+    1
+    """
+    known = [(accuracy, -position) for position, accuracy in enumerate(accuracies) if accuracy is not None]
+    return -max(known)[1] if known else None
 
 
 def verdict(predicted: Tensor, plain: Tensor, labels: Tensor, method: str, level: float = 0.05) -> str:

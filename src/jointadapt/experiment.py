@@ -2,6 +2,7 @@
 
 import copy
 import platform
+import shutil
 import signal
 import tempfile
 import time
@@ -9,8 +10,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from statistics import mean
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,20 +24,33 @@ from torch import Tensor
 import jointadapt
 from jointadapt.backbones import features_of, recorded
 from jointadapt.calibration import cooling_temperature, tempered
-from jointadapt.choosing import CANDIDATES, Choice, choose
+from jointadapt.candidates import LAST, Candidates
+from jointadapt.choosing import CANDIDATES, Choice, choose_model
 from jointadapt.config import Config, make_config
-from jointadapt.data import Batches, Domain
+from jointadapt.data import UNLABELLED, Batches, Domain
 from jointadapt.data.files import default_cache
+from jointadapt.data.labels import join_labelled
 from jointadapt.diagnosis import diagnose
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, calibration_error, evaluate, verdict
-from jointadapt.methods import build_method, options_of
+from jointadapt.methods import build_method, check_method, is_source_free
 from jointadapt.model import Model
 from jointadapt.networks import Network
-from jointadapt.preparation import Given, Prepared, as_domain, choose_backbone, prepare, read_role, thumbnail, workers
+from jointadapt.preparation import (
+    Given,
+    Prepared,
+    as_domain,
+    choose_backbone,
+    prepare,
+    read_role,
+    read_task,
+    thumbnail,
+    workers,
+)
 from jointadapt.progress import Track, silent
 from jointadapt.report import write_report
 from jointadapt.runs import RunFolder, free_folder
+from jointadapt.selection import CRITERIA, FOLDS, choose, shares
 from jointadapt.trainer import Record, Trainer
 
 BASELINE = "source-only"
@@ -43,6 +59,7 @@ RECORDS = 200
 PICTURED_ROWS = 300
 # What may change between an interruption and its resumption.
 FREE_OPTIONS = ("source", "target", "out", "baseline", "report", "device", "workers", "checkpoint_every", "cache")
+TRADE_OFFS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,7 @@ def train(source: Given, target: Given, out: str | Path | None = None, track: Tr
 def resume(folder: str | Path, track: Track = silent) -> Run:
     """Return the run of a folder, finished from its newest checkpoint; its numbers are an uninterrupted run's."""
     config = replace(RunFolder(Path(folder)).read_config(), out=str(folder))
-    if not config.source or not config.target:
+    if not config.benchmark and not (config.source and config.target):
         raise UserError(f"{folder} was trained on arrays in memory; only runs on files can be resumed.")
     return execute(config, track=track, resuming=True)
 
@@ -94,9 +111,13 @@ def execute(
     resuming: bool = False,
 ) -> Run:
     """Return the run of a configuration; domains that are not given are read from its paths."""
-    if config.method != AUTO:
-        options_of(config.method)  # an unknown method should fail before any work
+    for name in CANDIDATES if config.method == AUTO else (config.method,):
+        check_method(name, config.trade_off)  # a method that cannot be should fail before any work
+    if config.method == AUTO and config.trade_off == "search":
+        raise UserError("--method auto chooses among methods at one --trade-off each; search it for one method.")
     cache = Path(config.cache) if config.cache else default_cache()
+    if config.benchmark or config.root or config.task:
+        source, target = read_task(config, cache, track)
     source = source or read_role(config.source, "source", cache, track)
     target = target or read_role(config.target, "target", cache, track)
     out = Path(config.out) if config.out else free_folder(source.name, target.name, config.method)
@@ -115,11 +136,13 @@ def execute(
     RunFolder(out).write_config(config)
     baseline = None
     try:
-        if config.method == AUTO or (config.baseline and config.method != BASELINE):
-            plain = replace(config, method=BASELINE, baseline=False, out=str(out / BASELINE))
+        if config.method != BASELINE and (config.baseline or config.method == AUTO or is_source_free(config.method)):
+            plain = replace(config, method=BASELINE, trade_off="auto", baseline=False, out=str(out / BASELINE))
             baseline = _run(plain, data, None, fabric, track)
+        if config.trade_off == "search":
+            config = replace(config, trade_off=_choose_trade_off(config, data, baseline, fabric, track))
         if config.method == AUTO and baseline is not None:
-            run = _choose(config, data, baseline, fabric, track)
+            run = _choose_method(config, data, baseline, fabric, track)
         else:
             run = _run(config, data, baseline, fabric, track)
     except Interrupted as stop:
@@ -127,6 +150,19 @@ def execute(
     if config.report:
         write_report(out, lambda row: thumbnail(data.pictures, row))
     return run
+
+
+def execute_prepared(config: Config, data: Prepared) -> Run:
+    """Return the run of one method on data as the network gets them; no baseline, no report.
+
+    `config.out` may be the folder of an interrupted run, which is finished, or of a finished one, which is read.
+    """
+    return _run(config, data, None, _fabric(config), silent)
+
+
+def device_of(config: Config) -> torch.device:
+    """Return the device that a run uses."""
+    return _fabric(config).device
 
 
 def _fabric(config: Config) -> Fabric:
@@ -147,11 +183,11 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
         return Run(Model.load(folder.path), folder.read_summary(), folder.path)
     folder.write_config(config)
     started = time.monotonic()
-    torch.manual_seed(config.seed)
-    backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
-    network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
-    _fit(config, network, data, folder, fabric, track)
+    candidates = Candidates(config.select, data.source, data.target, _expected_shares(baseline, data))
+    network = _fit(config, candidates, data, baseline, folder, fabric, track)
+    candidates.settle(network)
     network.float()  # also after training in float64, as rows are float32
+    backbone = network.backbone
     transform = backbone.preprocessing.evaluation() if data.source.holds_images and backbone.preprocessing else None
     features_s, probabilities_s = activations(network, data.source, transform, track=track)
     features_t, probabilities_t = activations(network, data.target, transform, track=track)
@@ -179,9 +215,12 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
         "classes": list(data.source.classes),
         "source": _describe(data.source, config.source),
         "target": _describe(data.target, config.target),
-        "target_labels": data.given,
+        "target_labels": 0 if data.given is None else int((data.given != UNLABELLED).sum()),
         "warnings": list(data.notes),
-        "checkpoint": "last",
+        "selection": {
+            **candidates.summary(config.steps, evaluation),
+            "trade_off": folder.read_trade_offs(),
+        },
         "source_accuracy": on_source.accuracy if on_source else None,
         "confidence": probabilities_t.max(1).values.mean().item(),
         "evaluation": asdict(evaluation) if evaluation else None,
@@ -197,7 +236,7 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
     return Run(model, summary, folder.path)
 
 
-def _choose(config: Config, data: Prepared, baseline: Run, fabric: Fabric, track: Track) -> Run:
+def _choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric, track: Track) -> Run:
     """Train the candidates, each in a run folder of its own; the files of the best, or the baseline's, become ours."""
     folder = RunFolder(Path(config.out))
     if folder.finished:
@@ -207,12 +246,12 @@ def _choose(config: Config, data: Prepared, baseline: Run, fabric: Fabric, track
     runs = {BASELINE: baseline}
     for name in () if diagnosis.too_few else CANDIDATES:
         candidate = replace(config, method=name, baseline=False, out=str(folder.path / "candidates" / name))
-        runs[name] = _run(candidate, data, None, fabric, track)
-    predicted = {name: _predicted(run, data.target) for name, run in runs.items()}
+        runs[name] = _run(candidate, data, baseline, fabric, track)
+    predicted = {name: _predicted(run.folder, data.target) for name, run in runs.items() if run.folder is not None}
     if diagnosis.too_few:
         choice = Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
     else:
-        choice = choose(rows[0], data.source.labels, rows[1], predicted)
+        choice = choose_model(rows[0], data.source.labels, rows[1], predicted)
     chosen = runs[choice.chosen]
     assert chosen.folder is not None
     folder.take(chosen.folder)
@@ -267,15 +306,21 @@ def _rows_as_they_come(domain: Domain, config: Config, data: Prepared, fabric: F
     return domain.rows(range(len(domain))).flatten(1)
 
 
-def _predicted(run: Run, target: Domain) -> Tensor:
-    """Return the predicted class of each target row, from the run's folder."""
-    assert run.folder is not None
-    index = {name: position for position, name in enumerate(target.classes)}
-    return torch.tensor([index[name] for name in RunFolder(run.folder).read_predictions()])
-
-
-def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fabric: Fabric, track: Track) -> None:
-    """Train the network in place; checkpoints and records go to the folder."""
+def _fit(
+    config: Config,
+    candidates: Candidates,
+    data: Prepared,
+    baseline: Run | None,
+    folder: RunFolder,
+    fabric: Fabric,
+    track: Track,
+) -> Network:
+    """Return the network as the last step left it; checkpoints and records go to the folder."""
+    torch.manual_seed(config.seed)
+    backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
+    network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
+    if baseline is not None and is_source_free(config.method):
+        _inherit(network, baseline.model.network)
     method = build_method(config.method, network.widths, vars(config))
     trainer = Trainer(
         fabric,
@@ -283,27 +328,81 @@ def _fit(config: Config, network: Network, data: Prepared, folder: RunFolder, fa
         method,
         steps=config.steps,
         rate=config.learning_rate,
+        slope=config.rate_slope,
         ceiling=method.trade_off,
+        ramp=config.ramp,
         weight_decay=config.weight_decay,
+        sharpness=config.sharpness,
     )
     about = {"config": asdict(config), "rows": {"source": len(data.source), "target": len(data.target)}}  # pyright: ignore[reportArgumentType]
     if (state := folder.read_checkpoint()) is not None:
         _check_same_training(state, about, folder.path)
         trainer.restore(state)
+        candidates.restore(state["candidates"])
     folder.start_metrics(trainer.step)
     preprocessing = network.backbone.preprocessing
     transform = preprocessing.training() if preprocessing and data.source.holds_images else None
-    batches = Batches(data.labelled, data.target, config.batch_size, config.seed, transform)
+    source = candidates.training_source
+    if data.given is not None:
+        source = join_labelled(source, data.target, data.given)
+    batches = Batches(source, data.target, config.batch_size, config.seed, transform)
     every = max(1, config.steps // 10) if config.checkpoint_every == "auto" else config.checkpoint_every
     with _stop_requests() as requested:
         records = trainer.train(batches.iterate(trainer.step, config.steps, workers(config)))
         for record in track(records, config.steps, f"training {config.method}", trainer.step):
             if record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps:
                 folder.add_metrics(_finite(record))
-            if requested or record.step % every == 0 or record.step == config.steps:
-                folder.save_checkpoint(record.step, {**trainer.state(), **about})
+            regular = record.step % every == 0 or record.step == config.steps
+            if regular and candidates.watched and fabric.is_global_zero:
+                candidates.add(record.step, network)
+            if requested or regular:
+                folder.save_checkpoint(record.step, {**trainer.state(), **about, "candidates": candidates.state()})
             if requested:
                 raise Interrupted(requested[0])
+    return network
+
+
+def _expected_shares(baseline: Run | None, data: Prepared) -> Tensor:
+    """Return the share of each class among the target rows: as source-only predicts them, else as in the source."""
+    if baseline is None or baseline.folder is None:
+        return shares(data.source.labels, len(data.source.classes))
+    return shares(_predicted(baseline.folder, data.target), len(data.source.classes))
+
+
+def _predicted(folder: Path, target: Domain) -> Tensor:
+    index = {name: position for position, name in enumerate(target.classes)}
+    return torch.tensor([index[name] for name in RunFolder(folder).read_predictions()])
+
+
+def _choose_trade_off(
+    config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, track: Track
+) -> float | Literal["auto"]:
+    """Return the λ of the highest score without target labels; every trial is kept in trade-off.json.
+
+    The criterion is the one that selects checkpoints, else transfer cross-validation, the paper's. One that holds rows
+    out is averaged over folds of the source. A λ is eligible if its model of every fold is; "auto" if none is.
+    """
+    out = Path(config.out)
+    rule = "transfer-cv" if config.select == LAST else config.select
+    trials = (RunFolder(out).read_trade_offs() or {"trials": []})["trials"]
+    for ceiling, fold in product(TRADE_OFFS, range(FOLDS if CRITERIA[rule].holds_out else 1)):
+        if any((trial["trade_off"], trial["fold"]) == (ceiling, fold) for trial in trials):
+            continue
+        folder = RunFolder(out / "trade-off" / f"{ceiling:g}-{fold}")
+        candidates = Candidates(rule, data.source, data.target, _expected_shares(baseline, data), fold)
+        _fit(
+            replace(config, trade_off=ceiling, out=str(folder.path)), candidates, data, baseline, folder, fabric, track
+        )
+        trials.append({"trade_off": ceiling, "fold": fold, **candidates.judged(last=config.select == LAST)})
+        RunFolder(out).write_trade_offs({"rule": rule, "chosen": None, "trials": trials})
+        shutil.rmtree(folder.path)
+    groups = [[trial for trial in trials if trial["trade_off"] == ceiling] for ceiling in TRADE_OFFS]
+    allowed = [all(trial["eligible"] for trial in group) for group in groups]
+    best = choose([mean(trial["score"] for trial in group) for group in groups], allowed)
+    chosen = "auto" if best is None else TRADE_OFFS[best]
+    RunFolder(out).write_trade_offs({"rule": rule, "chosen": chosen, "trials": trials})
+    shutil.rmtree(out / "trade-off", ignore_errors=True)
+    return chosen
 
 
 def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
@@ -317,6 +416,13 @@ def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path
                 f"{folder} was begun with {name} = {before!r}, and now it is {after!r}; set it back, or start a new "
                 "run with another --out."
             )
+
+
+def _inherit(network: Network, trained: Network) -> None:
+    """Start from a trained network, and keep its classifier as it is."""
+    own = network.state_dict()
+    network.load_state_dict({**own, **{key: value for key, value in trained.state_dict().items() if key in own}})
+    network.classifier.requires_grad_(False)
 
 
 @contextmanager
@@ -355,7 +461,7 @@ def _against(baseline: Run | None, predicted: Tensor, target: Domain, method: st
     """Return what the summary says of the comparison with the source-only model."""
     if baseline is None or baseline.folder is None:
         return {"baseline": None, "agreement": None, "verdict": "Not compared: one model was trained."}
-    plain = _predicted(baseline, target)
+    plain = _predicted(baseline.folder, target)
     return {
         "baseline": {key: baseline.summary[key] for key in ("evaluation", "source_accuracy", "confidence")},
         "agreement": 100 * (predicted == plain).double().mean().item(),

@@ -1,7 +1,7 @@
 """`Config` ↔ flags of the command line: one flag for each field, with its help and default from there."""
 
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import click
@@ -12,9 +12,20 @@ HINTS = typing.get_type_hints(Config)
 KINDS = {float: "NUMBER", int: "N", str: "TEXT"}
 
 
-def config_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Return the command with a flag for each field: `--batch-size` sets `batch_size`; a truth has a `--no-` twin."""
-    for name, field in reversed(FIELDS.items()):
+Command = Callable[..., None]
+
+
+def config_flags(without: Collection[str] = ()) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command a flag for each field but some.
+
+    `--batch-size` sets `batch_size`; a truth has a `--no-` twin.
+    """
+    return lambda command: _add_flags(command, [name for name in FIELDS if name not in without])
+
+
+def _add_flags(command: Command, names: Sequence[str]) -> Command:
+    for name in reversed(names):
+        field = FIELDS[name]
         described = typing.cast(Any, field.default)
         flag = f"--{name.replace('_', '-')}"
         text = described.description + (f" [{_shown(described.default)}]" if described.default != "" else "")

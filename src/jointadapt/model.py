@@ -63,7 +63,10 @@ class Model:
 
     @classmethod
     def load(cls, path: str | Path) -> "Model":
-        """Return the model of a run folder, or of its `model.safetensors`."""
+        """Return the model of a run folder, or of its `model.safetensors`.
+
+        One that was trained on recorded features holds the new layers only; its backbone is built from its weights.
+        """
         path = Path(path)
         file = path / "model.safetensors" if path.is_dir() else path
         if not file.is_file():
@@ -74,10 +77,10 @@ class Model:
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             classes, shape = tuple(about["classes"]), tuple(about["shape"] or ()) or None
             config, temperature = make_config(about["config"]), float(about.get("temperature", 1.0))
-            network = Network(
-                build_backbone(config.backbone, "none", shape), len(classes), config.bottleneck_width, config.dropout
-            )
-            network.load_state_dict(tensors)
+            whole = any(name.startswith("backbone.") for name in tensors) or shape is not None
+            backbone = build_backbone(config.backbone, "none" if whole else config.weights, shape)
+            network = Network(backbone, len(classes), config.bottleneck_width, config.dropout)
+            network.load_state_dict(tensors if whole else {**backbone.state_dict(prefix="backbone."), **tensors})
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{file} is no model of jointadapt ({' '.join(str(error).split())[:160]}).") from error
         return cls(network.eval(), classes, config, shape, temperature)

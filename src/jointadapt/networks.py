@@ -17,14 +17,22 @@ class Activations(NamedTuple):
         features: (n, d), the last hidden layer.
         logits: (n, classes).
         layers: the paper's L: the hidden layers to be adapted, the softmax probabilities last.
+        labels: (n,), of source rows in training; None for the target, always.
+        opposed: (n, classes), the logits as the classifier gives them of reversed features: where a method makes the
+            classifier its adversary, the features ascend on what the classifier descends on. None for others.
+        teacher: (n, classes), probabilities by an average of the network's past weights, of target rows; None unless a
+            method wants it.
     """
 
     features: Tensor
     logits: Tensor
     layers: tuple[Tensor, ...]
+    labels: Tensor | None = None
+    opposed: Tensor | None = None
+    teacher: Tensor | None = None
 
     def split(self, n: int) -> tuple["Activations", "Activations"]:
-        """Return the activations of the first n examples, and of the others."""
+        """Return the activations of the first n examples, and of the others, as the network gives them."""
         return (
             Activations(self.features[:n], self.logits[:n], tuple(layer[:n] for layer in self.layers)),
             Activations(self.features[n:], self.logits[n:], tuple(layer[n:] for layer in self.layers)),

@@ -11,11 +11,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from jointadapt.backbones import Backbone, build_backbone, features_of
+from jointadapt.backbones import Backbone, build_backbone, features_of, recorded
 from jointadapt.config import Config
 from jointadapt.data import UNLABELLED, Domain, align, from_arrays, read_domain
+from jointadapt.data.benchmarks import load_benchmark, read
 from jointadapt.data.images import open_rgb
-from jointadapt.data.labels import join_labelled, label_rows, read_labels
+from jointadapt.data.labels import label_rows, read_labels
 from jointadapt.errors import UserError
 from jointadapt.progress import Track
 
@@ -26,19 +27,18 @@ Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
 class Prepared:
     """Aligned domains as the network gets them (features, when the backbone is frozen), the target as people see it.
 
-    `labelled` is what the risk is taken on: the source, and the `given` target rows whose labels were given for
-    training; these count in no accuracy.
+    `given` are the classes (m,) of the target rows whose labels are trained on, `UNLABELLED` of all others; None when
+    there are none. These rows count in no accuracy.
     """
 
     source: Domain
-    labelled: Domain
     target: Domain
     pictures: Domain
     backbone: Backbone
     frozen: bool
     shape: tuple[int, ...] | None
     notes: tuple[str, ...]
-    given: int
+    given: Tensor | None = None
 
 
 def as_domain(given: Given, name: str) -> Domain | None:
@@ -63,6 +63,20 @@ def read_role(path: str, role: str, cache: Path, track: Track) -> Domain:
     return read_domain(path, cache, track)
 
 
+def read_task(config: Config, cache: Path, track: Track) -> tuple[Domain, Domain]:
+    """Return the two domains of a benchmark's task."""
+    missing = [f"--{name}" for name in ("benchmark", "root", "task") if not getattr(config, name)]
+    if missing:
+        raise UserError(f"a benchmark needs --benchmark, --root and --task; {' and '.join(missing)} is missing.")
+    if config.source or config.target:
+        raise UserError("--benchmark names both domains; leave --source and --target out.")
+    if config.task == "all":
+        raise UserError("one run has one task; for all of them use: jointadapt compare")
+    benchmark = load_benchmark(config.benchmark)
+    source, target = (read(benchmark, n, Path(config.root), cache, track) for n in benchmark.task(config.task))
+    return source, target
+
+
 def choose_backbone(name: str, source: Domain) -> str:
     """Return the name of a backbone; "auto": resnet50 for image files, cnn for images in arrays, none for features."""
     if name != "auto":
@@ -76,22 +90,11 @@ def prepare(
     config: Config, source: Domain, target: Domain, device: torch.device, cache: Path, track: Track
 ) -> Prepared:
     """Return domains that fit each other and the network, and notes on what the user should know of them."""
-    target, notes = align(source, target)
-    source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
-    if source.holds_images != target.holds_images:
-        raise UserError("one domain holds image files, the other arrays; give both as images or both as arrays.")
-    target = _same_shape(source, target)
-    small = [f"{domain.name} has {len(domain)}" for domain in (source, target) if len(domain) < config.batch_size]
-    if small:
-        notes += (
-            f"{' and '.join(small)} rows, fewer than a batch of {config.batch_size}: they repeat within a batch.",
-        )
-    notes = (*source.notes, *target.notes, *notes)
-    given, few = None, 0
+    source, target, notes = fit(config, source, target)
+    given = None
     if config.target_labels:
         given = label_rows(target, read_labels(config.target_labels))
         target = replace(target, labels=target.labels.where(given == UNLABELLED, UNLABELLED))
-        few = int((given != UNLABELLED).sum())
     torch.manual_seed(config.seed)
     backbone = build_backbone(config.backbone, config.weights, source.shape)
     frozen = config.frozen and source.holds_images
@@ -101,20 +104,49 @@ def prepare(
             features_of(domain, backbone, config.backbone, device, cache, workers(config), track)
             for domain in (source, target)
         )
-    labelled = source if given is None else join_labelled(source, target, given)
-    return Prepared(source, labelled, target, pictures, backbone, frozen, shape, notes, few)
+    return Prepared(source, target, pictures, backbone, frozen, shape, notes, given)
 
 
-def _same_shape(source: Domain, target: Domain) -> Domain:
-    """Return the target with rows of the source's shape: images are resized, other arrays have to agree."""
+def prepare_features(config: Config, source: Domain, target: Domain, backbone: Backbone) -> Prepared:
+    """Return what `prepare` does when the domains' rows are a frozen backbone's features; of it only the widths count.
+
+    The run's model then holds the new layers alone, and finds the backbone by `config.weights`.
+    """
+    if config.target_labels:
+        raise UserError("target labels are of one target; train it alone, with: jointadapt train --target-labels")
+    source, target, notes = fit(config, source, target)
+    return Prepared(source, target, target, recorded(backbone), True, None, notes)
+
+
+def fit(config: Config, source: Domain, target: Domain) -> tuple[Domain, Domain, tuple[str, ...]]:
+    """Return domains with the same classes and shapes, the source with labelled rows only, and notes for the user."""
+    target, notes = align(source, target)
+    if (source.labels == UNLABELLED).any():
+        source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
+    if source.holds_images != target.holds_images:
+        raise UserError("one domain holds image files, the other arrays; give both as images or both as arrays.")
+    source, target = _same_shape(source, target)
+    small = [f"{domain.name} has {len(domain)}" for domain in (source, target) if len(domain) < config.batch_size]
+    if small:
+        notes += (
+            f"{' and '.join(small)} rows, fewer than a batch of {config.batch_size}: they repeat within a batch.",
+        )
+    return source, target, (*source.notes, *target.notes, *notes)
+
+
+def _same_shape(source: Domain, target: Domain) -> tuple[Domain, Domain]:
+    """Return both with rows of one shape: images get the source's size, grey ones colour if the other's have it."""
     if not isinstance(source.content, Tensor) or not isinstance(target.content, Tensor):
-        return target
+        return source, target
     wanted, got = source.content.shape[1:], target.content.shape[1:]
     if wanted == got:
-        return target
-    if len(wanted) == len(got) == 3 and wanted[0] == got[0]:
+        return source, target
+    if len(wanted) == len(got) == 3 and (wanted[0] == got[0] or {wanted[0], got[0]} == {1, 3}):
+        channels = max(wanted[0], got[0])
         resized = interpolate(target.content, tuple(wanted[1:]), mode="bilinear", antialias=True, align_corners=False)
-        return replace(target, content=resized)
+        domains = ((source, source.content), (target, resized))
+        coloured = [replace(domain, content=x.expand(-1, channels, -1, -1).contiguous()) for domain, x in domains]
+        return coloured[0], coloured[1]
     raise UserError(f"source rows have shape {tuple(wanted)}, target rows {tuple(got)}; give both the same features.")
 
 

@@ -228,10 +228,40 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("Source", _domain(s.get("source"), labelled="labelled", unlabelled="without labels")),
         ("Target", _domain(s.get("target"), labelled="labels used for evaluation only", unlabelled="without labels")),
         ("Classes", str(len(s.get("classes") or [])) if s.get("classes") else ""),
-        ("Checkpoint", str(s.get("checkpoint") or "")),
+        *selection_facts(s.get("selection") or {}),
         ("Versions", ", ".join(filter(None, [s.get("jointadapt") and f"jointadapt {s['jointadapt']}", versions]))),
     ]
     return [(term, value) for term, value in pairs if value]
+
+
+def selection_facts(selection: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return which rule chose the checkpoint and λ, and what the last checkpoint and the oracle would have given.
+
+    >>> last = {"step": 600, "accuracy": 88.14}
+    >>> selection_facts({"rule": "snd", "step": 60, "candidates": [], "choices": {"last": last}})[0]
+    ('Checkpoint', 'step 60, chosen by snd, which sees no target label')
+    """
+    if not selection:
+        return []
+    rule, choices = selection["rule"], selection["choices"]
+    chosen = "the last" if rule == "last" else f"chosen by {rule}, which sees no target label"
+    pairs = [("Checkpoint", f"step {selection['step']}, {chosen}")]
+    if selection["candidates"] and not any(candidate["eligible"] for candidate in selection["candidates"]):
+        pairs.append(
+            ("Guard", "no checkpoint keeps the classes and the balance expected of the target: the last it is")
+        )
+    others = [name for name in choices if name != rule and choices[name]["accuracy"] is not None]
+    given = [f"{name} {percent(choices[name]['accuracy'])} (step {choices[name]['step']})" for name in others]
+    if given:
+        pairs.append(("Other rules", f"{', '.join(given)}: target accuracy, evaluation only"))
+    if selection.get("trade_off"):
+        found = selection["trade_off"]
+        means: dict[float, list[float]] = {}
+        for trial in found["trials"]:
+            means.setdefault(trial["trade_off"], []).append(trial["score"])
+        tried = ", ".join(f"{value:g}: {sum(scores) / len(scores):.4g}" for value, scores in means.items())
+        pairs.append(("Trade-off λ", f"{found['chosen']}, chosen by {found['rule']} (higher is better: {tried})"))
+    return pairs
 
 
 def _domain(domain: dict[str, Any] | None, *, labelled: str, unlabelled: str) -> str:

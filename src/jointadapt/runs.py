@@ -114,6 +114,15 @@ class RunFolder:
         """Return the summary of a finished run."""
         return json.loads((self.path / "summary.json").read_text("utf-8"))
 
+    def write_trade_offs(self, found: dict[str, Any]) -> None:
+        """Write how λ was chosen: the rule, the trials, and the chosen one once there is one."""
+        self._write("trade-off.json", json.dumps(found, indent=2).encode())
+
+    def read_trade_offs(self) -> dict[str, Any] | None:
+        """Return how λ was chosen; None where it was given."""
+        path = self.path / "trade-off.json"
+        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
     def write_predictions(self, domain: Domain, probabilities: Tensor) -> None:
         """Write what the model makes of each row."""
         text = io.StringIO(newline="")

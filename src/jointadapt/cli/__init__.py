@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 import jointadapt
+from jointadapt.cli.compare import compare
+from jointadapt.cli.data import data
 from jointadapt.cli.demo import demo
 from jointadapt.cli.listing import list_
 from jointadapt.cli.printing import print_error
@@ -35,7 +37,7 @@ def cli() -> None:
     """Train on labelled source and unlabelled target data, so that the classifier works on the target."""
 
 
-for verb in (train, predict, evaluate, suggest, test, list_, demo):
+for verb in (train, compare, predict, evaluate, suggest, test, data, list_, demo):
     cli.add_command(verb)
 
 

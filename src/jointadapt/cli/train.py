@@ -17,7 +17,7 @@ from jointadapt.flags import config_flags, read_flags
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
 @click.option("--resume", "resumed", metavar="RUN", help="Finish an interrupted run.")
 @as_json
-@config_flags
+@config_flags()
 def train(file: str | None, resumed: str | None, json_: bool, **flags: Any) -> None:
     """Train a classifier for the target domain.
 
@@ -40,6 +40,7 @@ def train(file: str | None, resumed: str | None, json_: bool, **flags: Any) -> N
         return
     _print_runs(run.summary)
     click.echo(run.summary["verdict"])
+    click.echo(_selection(run.summary["selection"]))
     click.echo(f"Run folder: {run.folder}")
     if report.exists():
         click.echo(f"Report: {report}")
@@ -54,3 +55,16 @@ def _print_runs(summary: dict[str, Any]) -> None:
         cells = (*cells, row["source_accuracy"])
         table.add_row(name, *(f"{cell:.1f} %" if cell is not None else "–" for cell in cells))
     Console().print(table)
+
+
+def _selection(selection: dict[str, Any]) -> str:
+    """Return which checkpoint is reported, by which rule, and what the last and the oracle would have given."""
+    text = f"Checkpoint: step {selection['step']}, by the rule {selection['rule']!r}"
+    choices = selection["choices"]
+    beside = {name: choices[name]["accuracy"] for name in ("last", "oracle") if name in choices}
+    given = [f"{name} {accuracy:.1f} %" for name, accuracy in beside.items() if accuracy is not None]
+    if given:
+        text += f"; target accuracy by rule: {', '.join(given)} (the labels serve evaluation only)"
+    if selection["trade_off"]:
+        text += f"; λ = {selection['trade_off']['chosen']} by the rule {selection['trade_off']['rule']!r}"
+    return f"{text}."

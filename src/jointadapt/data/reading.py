@@ -14,14 +14,16 @@ from torch import Tensor
 from jointadapt.data.domain import UNLABELLED, Domain
 from jointadapt.data.files import default_cache
 from jointadapt.data.images import find_defects, is_image
+from jointadapt.data.matlab import is_idx, read_idx, read_mat
 from jointadapt.errors import UserError
 from jointadapt.progress import Track, silent
 
 MOST_DEFECTS = 0.2
-FEATURE_KEYS = ("x", "features", "images", "data")
-LABEL_KEYS = ("y", "label", "labels", "class", "target")
+TRAINING_KEYS = (("x_train", "y_train"), ("images_train", "labels_train"))
+FEATURE_KEYS = ("x", "features", "images", "data", *(rows for rows, _ in TRAINING_KEYS))
+LABEL_KEYS = ("y", "label", "labels", "class", "target", *(labels for _, labels in TRAINING_KEYS))
 ITEM_KEYS = ("item", "path", "id", "name", "file")
-KINDS = "a folder of images, an image list (.txt), or arrays (.npz, .npy, .csv, .parquet)"
+KINDS = "a folder of images, an image list (.txt), or arrays (.npz, .npy, .mat, .csv, .parquet)"
 
 
 def read_domain(path: str | Path, cache: Path | None = None, track: Track = silent) -> Domain:
@@ -29,8 +31,11 @@ def read_domain(path: str | Path, cache: Path | None = None, track: Track = sile
 
     * a folder: one subfolder a class (images at any depth below it), or images without labels;
     * an image list `.txt`: a line an image, `path label`, or `path` alone; relative to the list's folder;
-    * `.npz`: rows in `x` (also features, images, data), labels in `y` (also label, labels, class, target);
+    * `.npz`: rows in `x` (also features, images, data, x_train), labels in `y` (also label, labels, class, target,
+      y_train);
     * `.npy`: rows; labels in `NAME.labels.npy` beside it, if any;
+    * `.mat`: rows in `fts`, `feas`, `X` or data, labels in `labels` or `y`; SVHN's images too;
+    * MNIST's `…images-idx3-ubyte`, `.gz` or not, labels in `…labels-idx1-ubyte` beside it;
     * `.csv`, `.parquet`: numeric columns are features, a column `label` (also y, labels, class, target) the labels.
 
     Unreadable images are named, left out and counted; more than a fifth of them is an error.
@@ -40,11 +45,21 @@ def read_domain(path: str | Path, cache: Path | None = None, track: Track = sile
         near = sorted(other.name for other in path.parent.iterdir())[:8] if path.parent.is_dir() else []
         hint = f"{path.parent} holds {', '.join(near)}" if near else f"{path.parent} does not exist or is empty"
         raise UserError(f"{path} does not exist; {hint}. Give {KINDS}.")
+    domain = read_unchecked(path)
+    return readable(domain, cache or default_cache(), track) if domain.holds_images else domain
+
+
+def read_unchecked(path: Path) -> Domain:
+    """Return the domain at a path that exists; images are found, not yet looked at."""
     if path.is_dir():
-        return _readable(_folder(path), cache or default_cache(), track)
+        return _folder(path)
+    if is_idx(path):
+        return from_arrays(*read_idx(path), path.stem)
     match path.suffix.lower():
         case ".txt" | ".lst":
-            return _readable(_image_list(path), cache or default_cache(), track)
+            return _image_list(path)
+        case ".mat":
+            return from_arrays(*read_mat(path), path.stem)
         case ".npz":
             return _npz(path)
         case ".npy":
@@ -65,7 +80,7 @@ def read_paths(paths: Sequence[str | Path], cache: Path | None = None, track: Tr
     if images:
         labels = torch.full((len(images),), UNLABELLED)
         pictures = Domain("images", tuple(images), labels, (), tuple(map(str, images)))
-        domains.insert(0, _readable(pictures, cache or default_cache(), track))
+        domains.insert(0, readable(pictures, cache or default_cache(), track))
     return domains
 
 
@@ -146,8 +161,9 @@ def _images_below(folder: Path) -> list[Path]:
     return sorted(file for file in files if is_image(file))
 
 
-def _image_list(path: Path) -> Domain:
-    paths, labels = [], []
+def read_list(path: Path) -> tuple[list[str], list[int | str | None]]:
+    """Return the names and labels that the lines of an image list give."""
+    names, labels = [], []
     try:
         lines = os.fsdecode(path.read_bytes()).split("\n")
     except OSError as error:
@@ -155,24 +171,35 @@ def _image_list(path: Path) -> Domain:
     for line in filter(None, map(str.strip, lines)):
         name, _, label = line.rpartition(" ")
         if name and not is_image(Path(line)):
-            paths.append(path.parent / name.strip())
+            names.append(name.strip())
             labels.append(int(label) if label.removeprefix("-").isdecimal() else label)
         else:
-            paths.append(path.parent / line)
+            names.append(line)
             labels.append(None)
-    if not paths:
+    if not names:
         raise UserError(f"{path} is empty; an image list has a line `path label` for each image.")
+    return names, labels
+
+
+def _image_list(path: Path) -> Domain:
+    names, labels = read_list(path)
+    paths = [path.parent / name for name in names]
     missing = [file for file in paths if not file.is_file()]
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of {len(paths)} images are not there, the first is {missing[0]}; paths are read "
             "relative to the list's folder."
         )
-    encoded, classes = _encode(labels, len(paths), str(path))
-    return Domain(path.stem, tuple(paths), encoded, classes, tuple(map(str, paths)))
+    return from_files(paths, labels, path.stem)
 
 
-def _readable(domain: Domain, cache: Path, track: Track) -> Domain:
+def from_files(paths: Sequence[Path], labels: Sequence[int | str | None], name: str) -> Domain:
+    """Return a domain of image files, not yet looked at; a missing label is None."""
+    encoded, classes = _encode(labels, len(paths), name)
+    return Domain(name, tuple(paths), encoded, classes, tuple(map(str, paths)))
+
+
+def readable(domain: Domain, cache: Path, track: Track) -> Domain:
     """Return the domain without its unreadable images; too many of them is an error."""
     assert not isinstance(domain.content, Tensor)
     defects = find_defects(domain.content, cache, track, domain.name)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from jointadapt.kernels import GaussianKernel, centre, positive
+from jointadapt.kernels import GaussianKernel, centre, inner_products, positive
 
 # Rows of a tile. CPU: a tile of a few 100 kB stays in the cache. Elsewhere a tile must be large enough to hide its
 # launches.
@@ -26,10 +26,12 @@ CPU_TILE, DEVICE_TILE = 256, 2048
 
 
 class Plan(NamedTuple):
-    """What to sum: kernels, the values of W (within source, within target, across), the rows of a tile (0: dense)."""
+    """What to sum: kernels, the values of W (within source, within target, across), a constant to add, the rows of a
+    tile (0: dense)."""
 
-    kernels: tuple[GaussianKernel, ...]
+    kernels: Sequence[GaussianKernel]
     weights: tuple[float, float, float]
+    constant: float
     tile: int
 
 
@@ -38,9 +40,10 @@ def weighted_sum(
     target_layers: Sequence[Tensor],
     kernels: Sequence[GaussianKernel],
     weights: tuple[float, float, float],
+    constant: float = 0.0,
     tile: int | None = None,
 ) -> Tensor:
-    """Return Σ_{i≠j} W_ij K_ij over the pooled sample, differentiable once in every layer, not through bandwidths.
+    """Return Σ_{i≠j} W_ij K_ij + constant over the pooled sample, differentiable once in every layer, not through γ.
 
     `weights` are W within the source, within the target and across. `tile` is the rows of a tile, 0 for one dense tile;
     None chooses by size and device. O(N² d) time; O(N · tile) memory beside one gradient a layer.
@@ -52,7 +55,7 @@ def weighted_sum(
     if tile is None:
         tile = CPU_TILE if device == "cpu" else DEVICE_TILE
         tile = 0 if rows[0].shape[0] + rows[-1].shape[0] < tile else tile
-    plan = Plan(tuple(kernels), weights, tile)
+    plan = Plan(kernels, weights, constant, tile)
     if torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):
             return _dispatch(plan, rows)
@@ -73,29 +76,30 @@ class _WeightedSum(torch.autograd.Function):
         layers, needs = len(plan.kernels), ctx.needs_input_grad[1:]
         wanted = [a or b for a, b in zip(needs[:layers], needs[layers:], strict=True)]
         value, gradients = _sum_and_gradients(plan, rows, wanted)
-        ctx.wanted, ctx.rows = wanted, rows
+        ctx.rows = rows
         ctx.save_for_backward(*gradients)
         return value
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor):
-        if torch.is_grad_enabled():  # create_graph=True
-            scaled = iter([_Scale.apply(*grad_outputs, gradient, *ctx.rows) for gradient in ctx.saved_tensors])
-        else:
-            scaled = iter([gradient * grad_outputs[0] for gradient in ctx.saved_tensors])
-        pooled = [next(scaled) if wanted else None for wanted in ctx.wanted]
+        scale = _Scale.apply if torch.is_grad_enabled() else _scale  # under create_graph=True
+        pooled = [None if g is None else scale(g, *grad_outputs, *ctx.rows) for g in ctx.saved_tensors]
         n = ctx.rows[0].shape[0]
         source = [None if gradient is None else gradient[:n] for gradient in pooled]
         target = [None if gradient is None else gradient[n:] for gradient in pooled]
         return None, *source, *target
 
 
+def _scale(gradient: Tensor, grad_output: Tensor, *rows: Tensor) -> Tensor:  # noqa: ARG001
+    return gradient * grad_output
+
+
 class _Scale(torch.autograd.Function):
     """The gradient as a function of the rows. Its own would need the kernels' second derivatives: it refuses."""
 
     @staticmethod
-    def forward(ctx, grad_output: Tensor, gradient: Tensor, *rows: Tensor) -> Tensor:  # noqa: ARG004
-        return gradient * grad_output
+    def forward(ctx, gradient: Tensor, grad_output: Tensor, *rows: Tensor) -> Tensor:  # noqa: ARG004
+        return _scale(gradient, grad_output)
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor):  # noqa: ARG004
@@ -105,46 +109,43 @@ class _Scale(torch.autograd.Function):
         )
 
 
-def _sum_and_gradients(plan: Plan, rows: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[Tensor, list[Tensor]]:
-    """Return S and, for each wanted layer, its gradient over the pooled sample."""
+def _sum_and_gradients(
+    plan: Plan, rows: Sequence[Tensor], wanted: Sequence[bool]
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Return S and for each layer its gradient over the pooled sample, None where it is not wanted."""
     layers = len(plan.kernels)
     return (_tiled if plan.tile else _dense)(plan, rows[:layers], rows[layers:], wanted)
 
 
 def _dense(
     plan: Plan, source: Sequence[Tensor], target: Sequence[Tensor], wanted: Sequence[bool]
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, list[Tensor | None]]:
     """As few operations as will do: for a small batch each costs more to start than to run."""
     n, m = source[0].shape[0], target[0].shape[0]
-    pooled, bandwidths, values, slopes = [], [], [], []
-    for kernel, *pair, want in zip(plan.kernels, source, target, wanted, strict=True):
-        X = torch.cat(pair)
-        X -= pair[0][0]  # identical rows become exactly 0
-        X.sub_(X.sum(0), alpha=1 / (n + m))
-        products = X @ X.T
-        norms = products.diagonal()
-        distances = (norms[:, None] + norms).sub_(products, alpha=2).clamp_min_(0)
-        bandwidth = _bandwidth(kernel, [X], norms)
-        k, slope = kernel.with_slope(distances, bandwidth) if want else (kernel(distances, bandwidth), None)
-        for items, item in zip((pooled, bandwidths, values, slopes), (X, bandwidth, k, slope), strict=True):
-            items.append(item)
-    W = values[0].new_full((n + m, n + m), plan.weights[2])
+    W = source[0].new_full((n + m, n + m), plan.weights[2])
     W[:n, :n] = plan.weights[0]
     W[n:, n:] = plan.weights[1]
     W.fill_diagonal_(0)
-    K = reduce(mul, values, W)
-    sums = K.sum(1)
-    value = sums.sum()
-    K.diagonal().sub_(sums)  # A − diag(A 1) for every layer whose slope is its value
+    pooled, bandwidths, values, slopes = [], [], [], []
+    for kernel, s, t, want in zip(plan.kernels, source, target, wanted, strict=True):
+        X = torch.cat((s, t)).sub_(s[0])  # identical rows become exactly 0
+        X.sub_(X.sum(0), alpha=1 / (n + m))
+        products = inner_products(X, X)
+        norms = products.diagonal()
+        distances = (norms[:, None] + norms).sub_(products, alpha=2).clamp_min_(0)
+        bandwidth = _bandwidth(kernel, (X,), norms)
+        k, slope = kernel.with_slope(distances, bandwidth) if want else (kernel(distances, bandwidth), None)
+        for items, item in zip((pooled, bandwidths, values, slopes), (X, bandwidth, k, slope), strict=True):
+            items.append(item)
     gradients = []
-    for index, want in enumerate(wanted):
-        if want:
-            A = K
-            if slopes[index] is not values[index]:
-                A = reduce(mul, [slopes[index], *values[:index], *values[index + 1 :]], W)
-                A.diagonal().sub_(A.sum(1))
-            gradients.append(A @ (pooled[index] * (4 / bandwidths[index])))
-    return value, gradients
+    for index, (X, bandwidth, slope) in enumerate(zip(pooled, bandwidths, slopes, strict=True)):
+        if slope is None:
+            gradients.append(None)
+        else:
+            A = reduce(mul, [slope, *values[:index], *values[index + 1 :]], W)
+            A.diagonal().sub_(A.sum(1))
+            gradients.append(inner_products(A * (4 / bandwidth), X.T))
+    return reduce(mul, values, W).sum() + plan.constant, gradients
 
 
 def _bandwidth(kernel: GaussianKernel, parts: Sequence[Tensor], norms: Tensor) -> Tensor | float:
@@ -159,14 +160,14 @@ def _bandwidth(kernel: GaussianKernel, parts: Sequence[Tensor], norms: Tensor) -
 
 def _tiled(
     plan: Plan, source: Sequence[Tensor], target: Sequence[Tensor], wanted: Sequence[bool]
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, list[Tensor | None]]:
     """Tiles on and above the diagonal, none across the border of source and target, so that W is a number on each."""
     sides = [side for side, rows in enumerate((source[0], target[0])) for _ in rows.split(plan.tile)]
     layers = [
         _Layer(kernel, [*s.split(plan.tile), *t.split(plan.tile)], want)
         for kernel, s, t, want in zip(plan.kernels, source, target, wanted, strict=True)
     ]
-    value = source[0].new_zeros(())
+    value = source[0].new_full((), plan.constant)
     for i in range(len(sides)):
         left = [layer.centred(i) for layer in layers]
         for j in range(i, len(sides)):
@@ -187,14 +188,14 @@ def _tiled(
                     if i == j:
                         A.fill_diagonal_(0)
                     else:
-                        layer.gradients[j].addmm_(A.T, left[index], alpha=weight)
+                        layer.gradients[j].add_(inner_products(A.T, left[index].T), alpha=weight)
                         layer.sums[j].add_(A.sum(0), alpha=weight)
-                    layer.gradients[i].addmm_(A, right[index], alpha=weight)
+                    layer.gradients[i].add_(inner_products(A, right[index].T), alpha=weight)
                     layer.sums[i].add_(A.sum(1), alpha=weight)
         for layer, x in zip(layers, left, strict=True):
             if layer.wanted:
                 layer.gradients[i].addcmul_(layer.sums[i][:, None], x, value=-1).mul_(4 / layer.bandwidth)
-    return value, [layer.gradient for layer in layers if layer.wanted]
+    return value, [layer.gradient if layer.wanted else None for layer in layers]
 
 
 class _Layer:
@@ -215,7 +216,7 @@ class _Layer:
         return self.parts[i] - self.centre
 
     def kernel_tile(self, i: int, j: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
-        distances = (self.norms[i][:, None] + self.norms[j]).addmm_(x, y.T, alpha=-2).clamp_min_(0)
+        distances = (self.norms[i][:, None] + self.norms[j]).sub_(inner_products(x, y), alpha=2).clamp_min_(0)
         if self.wanted:
             return self.kernel.with_slope(distances, self.bandwidth)
         return self.kernel(distances, self.bandwidth), None

@@ -63,7 +63,7 @@ def jmmd_biased(
     n, m = _sizes(source_layers, target_layers, least=1)
     weights = (1 / n**2, 1 / m**2, -1 / (n * m))
     diagonal = (1 / n + 1 / m) * math.prod([kernel.at_zero for kernel in kernels])
-    return weighted_sum(source_layers, target_layers, kernels, weights) + diagonal
+    return weighted_sum(source_layers, target_layers, kernels, weights, diagonal)
 
 
 def jmmd_unbiased(

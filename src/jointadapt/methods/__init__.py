@@ -15,11 +15,18 @@ from jointadapt.methods.dan import DAN
 from jointadapt.methods.dann import DANN
 from jointadapt.methods.ddc import DDC
 from jointadapt.methods.entropy import Entropy
+from jointadapt.methods.fixmatch import FixMatch
 from jointadapt.methods.im import IM
 from jointadapt.methods.jan import JAN
 from jointadapt.methods.jan_a import JANA
 from jointadapt.methods.mcc import MCC
+from jointadapt.methods.mcd import MCD
+from jointadapt.methods.mdd import MDD
+from jointadapt.methods.nwd import NWD
+from jointadapt.methods.rtn import RTN
+from jointadapt.methods.shot import SHOT
 from jointadapt.methods.source_only import SourceOnly
+from jointadapt.methods.unified import LMMD, UnifiedJMMD
 
 METHODS: dict[str, type[Method]] = {
     "source-only": SourceOnly,
@@ -28,17 +35,25 @@ METHODS: dict[str, type[Method]] = {
     "dann": DANN,
     "jan": JAN,
     "jan-a": JANA,
+    "rtn": RTN,
+    "ujmmd": UnifiedJMMD,
+    "lmmd": LMMD,
     "coral": CORAL,
     "cdan": CDAN,
     "cdan-e": CDANE,
+    "mcd": MCD,
+    "mdd": MDD,
+    "nwd": NWD,
     "mcc": MCC,
     "bnm": BNM,
     "im": IM,
     "entropy": Entropy,
     "afn": AFN,
+    "fixmatch": FixMatch,
+    "shot": SHOT,
 }
 
-__all__ = ["ESTIMATORS", "METHODS", "Method", "build_method", "options_of"]
+__all__ = ["ESTIMATORS", "METHODS", "Method", "build_method", "check_method", "is_source_free", "options_of"]
 
 
 def options_of(name: str) -> tuple[str, ...]:
@@ -62,8 +77,7 @@ def build_method(name: str, widths: Sequence[int], options: Mapping[str, Any]) -
     "jan+mcc" is the sum of both. The option `trade_off` is λ, for a sum of each part: one number for all of them, or as
     many as there are parts; "auto" leaves each method its own.
     """
-    names = _parts_of(name)
-    trade_offs = _trade_offs(names, options.get("trade_off", "auto"))
+    names, trade_offs = check_method(name, options.get("trade_off", "auto"))
     methods = []
     for part, weight in zip(names, trade_offs, strict=True):
         taken = {key: options[key] for key in options_of(part) if key in options}
@@ -73,20 +87,35 @@ def build_method(name: str, widths: Sequence[int], options: Mapping[str, Any]) -
     return methods[0] if len(methods) == 1 else Combined(methods)
 
 
+def is_source_free(name: str) -> bool:
+    """Return whether a method looks at no source row, and so starts from the source-only model.
+
+    >>> is_source_free("shot"), is_source_free("shot+jan")
+    (True, False)
+    """
+    return not any(METHODS[part].uses_source for part in _parts_of(name))
+
+
+def check_method(name: str, trade_off: Any) -> tuple[Sequence[str], Sequence[Any]]:
+    """Return the parts of a method and their trade-offs; a `UserError` for a name or a number of them that cannot be.
+
+    >>> check_method("jan+mcc", "auto")
+    (['jan', 'mcc'], ['auto', 'auto'])
+    """
+    parts = _parts_of(name)
+    if not isinstance(trade_off, Sequence) or isinstance(trade_off, str):
+        return parts, [trade_off] * len(parts)
+    if len(trade_off) != len(parts):
+        raise UserError(
+            f"trade_off has {len(trade_off)} values and {name} {len(parts)} part{'s'[: len(parts) > 1]}; give one for "
+            "each part, or one for all."
+        )
+    return parts, trade_off
+
+
 def _parts_of(name: str) -> list[str]:
     parts = name.split("+")
     for part in parts:
         if part not in METHODS:
             raise unknown_name("method", part, METHODS)
     return parts
-
-
-def _trade_offs(names: Sequence[str], given: Any) -> Sequence[Any]:
-    if not isinstance(given, Sequence) or isinstance(given, str):
-        return [given] * len(names)
-    if len(given) != len(names):
-        raise UserError(
-            f"--trade-off has {len(given)} values for {'+'.join(names)}; give one for each of its {len(names)} parts, "
-            "or one for all."
-        )
-    return given

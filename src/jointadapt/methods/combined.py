@@ -1,6 +1,7 @@
 """Several methods as one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -16,7 +17,14 @@ class Combined(Method):
     def __init__(self, parts: Sequence[Method]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
-        self.uses_target = any(part.uses_target for part in parts)
+        for need in ("uses_source", "uses_target", "opposes_classifier", "wants_teacher"):
+            setattr(self, need, any(getattr(part, need) for part in parts))
+
+    def source_logits(self, source: Activations) -> Tensor:
+        """Return the logits that the risk is taken of: each part's of those before it."""
+        for part in cast(Iterable[Method], self.parts):
+            source = source._replace(logits=part.source_logits(source))
+        return source.logits
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the weighted sum."""

@@ -51,22 +51,26 @@ def entropy(logits: Tensor) -> Tensor:
 
 def perceptron(inputs: int, hidden: int) -> nn.Sequential:
     """Return a discriminator: two hidden layers, one score."""
-    return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
-    )
+    widths = ((inputs, hidden), (hidden, hidden))
+    return nn.Sequential(*(part for a, b in widths for part in (nn.Linear(a, b), nn.ReLU())), nn.Linear(hidden, 1))
 
 
 class Method(nn.Module):
     """Source and target activations of a batch → the transfer term of Eq. (9), one scalar to be minimised.
 
     A method is built with the widths of the layers it will see, and with its options as keyword arguments. Parameters
-    of its own are trained with the network's; those that are to maximise stand behind `reverse`. A method whose
-    `uses_target` is false gets None for the target, and no target row passes the network. `trade_off` is the λ of a run
-    that names none.
+    of its own are trained with the network's; those that are to maximise stand behind `reverse`. It says what it needs:
     """
 
-    uses_target = True
-    trade_off = 0.5
+    trade_off = 0.5  # the λ of a run that names none
+    uses_source = True  # else the source is None, its risk 0, and the network starts as the source-only model
+    uses_target = True  # else the target is None: no target row passes the network
+    opposes_classifier = False  # both activations come with `opposed`
+    wants_teacher = False  # the target's activations come with `teacher`
+
+    def source_logits(self, source: Activations) -> Tensor:
+        """Return the logits that the risk is taken of."""
+        return source.logits
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the transfer term."""

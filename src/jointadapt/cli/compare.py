@@ -1,0 +1,97 @@
+"""`jointadapt compare`: a table of tasks × methods × seeds."""
+
+import os
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from jointadapt.cli.printing import as_json, print_json, track
+from jointadapt.flags import config_flags, read_flags
+
+OF_THE_TABLE = ("source", "target", "benchmark", "root", "task", "out", "method", "baseline", "report", "seed")
+
+
+@click.command(short_help="Run a benchmark's tasks with several methods and seeds; print the table.")
+@click.option("--benchmark", required=True, help="Its name (`jointadapt ls benchmarks`), or a TOML file.")
+@click.option("--root", required=True, help="Folder that holds the benchmark's domains.")
+@click.option("--tasks", default="all", help='all, or a list: a2w,d2w or "amazon → webcam". [all]')
+@click.option("--methods", default="source-only,dan,dann,jan,jan-a", help="A list. [source-only,dan,dann,jan,jan-a]")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, help="How many: 0, 1, … [5]")
+@click.option("--recipe", default="modern", help="paper, authors-pytorch, tllib or modern (our defaults). [modern]")
+@click.option("--criterion", help="What chooses a checkpoint without target labels, in the middle row.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs side by side, one thread each. [one a core]")
+@click.option("--out", help="Keep the runs and the table (.md, .tex, .csv, .html) there.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["terminal", "markdown", "latex", "csv", "html"]),
+    default="terminal",
+    help="What to print. [terminal]",
+)
+@as_json
+@config_flags(without=OF_THE_TABLE)
+def compare(
+    benchmark: str,
+    root: str,
+    tasks: str,
+    methods: str,
+    seeds: int,
+    recipe: str,
+    criterion: str | None,
+    jobs: int | None,
+    out: str | None,
+    form: str,
+    json_: bool,
+    **flags: Any,
+) -> None:
+    """Train every method on every task of a benchmark with every seed, and print one table.
+
+    Runs that are known already cost nothing: an interrupted table goes on where it stopped, a finished one is printed
+    again. Options beyond these are those of `train`, for every run; they win over the recipe's.
+    """
+    from jointadapt.comparison import compare as run
+    from jointadapt.comparison import plan
+    from jointadapt.table import tabulate
+
+    lists = {"tasks": _listed(tasks), "methods": _listed(methods)}
+    comparison, absent = plan(benchmark, root, **lists, seeds=seeds, recipe=recipe, out=out, **read_flags(flags))
+    outcomes, failures = run(comparison, jobs or os.cpu_count() or 1, track(json_))
+    table = tabulate(comparison, outcomes, criterion, absent, failures)
+    if out is not None:
+        table.write(comparison.folder)
+    if json_:
+        print_json({**table.to_dict(), "absent": absent, "failures": failures, "out": out})
+    elif form == "terminal":
+        _print(table)
+        if out is not None:
+            click.echo(f"Runs and table: {out}")
+    else:
+        click.echo(getattr(table, form)(), nl=False)
+    if failures:
+        click.get_current_context().exit(1)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _print(table: Any) -> None:
+    from jointadapt.table import MEASURES
+
+    console = Console()
+    for number, measure in enumerate(table.rows):
+        grid = Grid(f"{MEASURES[measure]}, %", "checkpoint", title=Text(table.title) if number == 0 else None)
+        for heading in table.headings:
+            grid.add_column(heading, justify="right", no_wrap=True)
+        before = None
+        for method, rule, cells in table.texts(measure):
+            if before not in (None, method):
+                grid.add_section()
+            grid.add_row(Text(method if method != before else ""), rule, *cells)
+            before = method
+        console.print(grid)
+    for note in table.notes:
+        console.print(Text(note))

@@ -1,0 +1,143 @@
+"""A benchmark's domain as it lies below the root → a `Domain` in the benchmark's classes."""
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from jointadapt.data.benchmarks.form import Benchmark, plain, some
+from jointadapt.data.domain import UNLABELLED, Domain
+from jointadapt.data.files import default_cache
+from jointadapt.data.images import fingerprint, is_image, read_image
+from jointadapt.data.locating import locate
+from jointadapt.data.reading import MOST_DEFECTS, from_arrays, from_files, read_list, read_unchecked, readable
+from jointadapt.errors import UserError
+from jointadapt.progress import Track, silent
+
+
+@dataclass(frozen=True)
+class Found:
+    """A domain as it lies there, its images not yet decoded, and what does not belong to it.
+
+    Args:
+        lost: files that an image list names and that are not there.
+        surplus: rows of each class that is not the benchmark's.
+    """
+
+    domain: Domain
+    lost: tuple[str, ...]
+    surplus: Mapping[str, int]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should hear."""
+        name, rows = self.domain.name, sum(self.surplus.values())
+        lost = f"{name}: {len(self.lost)} listed images are not there, as {some(self.lost, 1)}; left out."
+        surplus = f"{name}: {rows} rows of other classes than the benchmark's left out ({some(self.surplus)})."
+        return (lost,) * bool(self.lost) + (surplus,) * bool(rows)
+
+
+def scan(benchmark: Benchmark, name: str, root: Path) -> Found:
+    """Return what is found of a domain."""
+    paths = benchmark.find(root).get(name)
+    if paths is None:
+        raise UserError(f"{benchmark.lacks(name, root)}; see: jointadapt data check {benchmark.name} --root {root}")
+    parts = [_scan(benchmark, path, root) for path in paths]
+    first = parts[0].domain
+    if len(parts) > 1:
+        if not benchmark.classes:
+            raise UserError(f"{benchmark.name}: the parts of {name} can be joined only where classes are given.")
+        contents = [part.domain.content for part in parts]
+        tensors = [content for content in contents if isinstance(content, torch.Tensor)]
+        paths_of = [content for content in contents if not isinstance(content, torch.Tensor)]
+        joined = torch.cat(tensors) if tensors else tuple(itertools.chain.from_iterable(paths_of))
+        first = replace(
+            first,
+            content=joined,
+            labels=torch.cat([part.domain.labels for part in parts]),
+            items=tuple(item for part in parts for item in part.domain.items),
+            notes=tuple(note for part in parts for note in part.domain.notes),
+        )
+    surplus = sum((Counter(part.surplus) for part in parts), Counter())
+    return Found(replace(first, name=name), tuple(lost for part in parts for lost in part.lost), surplus)
+
+
+def read(benchmark: Benchmark, name: str, root: Path, cache: Path | None = None, track: Track = silent) -> Domain:
+    """Return a domain, ready to train on; what is left out is told in its notes."""
+    found = scan(benchmark, name, root)
+    domain = found.domain
+    if len(found.lost) > MOST_DEFECTS * len(domain):
+        raise UserError(
+            f"{name}: {len(found.lost)} listed images are not there, as {found.lost[0]}; "
+            f"see: jointadapt data check {benchmark.name} --root {root}"
+        )
+    if domain.holds_images:
+        domain = readable(domain, cache or default_cache(), track)
+        domain = _in_memory(domain, track) if benchmark.pixels else domain
+    return replace(domain, notes=(*domain.notes, *found.notes))
+
+
+def fingerprint_of(paths: tuple[Path, ...]) -> str:
+    """Return a digest of what lies there, by names, sizes and times of change."""
+    below = (sorted(filter(is_image, path.rglob("*"))) if path.is_dir() else [path] for path in paths)
+    return fingerprint(itertools.chain.from_iterable(below))
+
+
+def _scan(benchmark: Benchmark, path: Path, root: Path) -> Found:
+    listed = path.suffix.lower() in (".txt", ".lst")
+    domain, lost = _listed(benchmark, path, root) if listed else (read_unchecked(path), ())
+    if not benchmark.classes:
+        return Found(domain, lost, {})
+    named = replace(domain, classes=_class_names(benchmark, domain.classes))
+    rows = Counter(named.classes[label] for label in named.labels.tolist() if label != UNLABELLED)
+    inside, others = named.in_classes(benchmark.classes)
+    kept = (inside.labels != UNLABELLED).nonzero().flatten().tolist()
+    if domain.labelled and not kept:
+        raise UserError(
+            f"{path}: none of its classes ({some(domain.classes)}) is one of {benchmark.name}'s "
+            f"({some(benchmark.classes)}); is there an extra folder level?"
+        )
+    return Found(inside.select(kept) if kept else inside, lost, {name: rows[name] for name in others})
+
+
+def _listed(benchmark: Benchmark, path: Path, root: Path) -> tuple[Domain, tuple[str, ...]]:
+    """Return the images of a list that are there, and the names of those that are not.
+
+    A folder that is named as a class tells the class; where there is none, the number does.
+    """
+    names, labels = read_list(path)
+    beside = sorted(folder for folder in path.parent.iterdir() if folder.is_dir())
+    places = locate(names, (path.parent, root, *beside))
+    known, pairs = _known(benchmark), zip(places, labels, strict=True)
+    kept = [(place, known.get(plain(place.parent.name), label)) for place, label in pairs if place is not None]
+    if not kept:
+        raise UserError(f"{path}: none of its {len(names)} images is below {root}; the first is {names[0]}.")
+    lost = tuple(name for name, place in zip(names, places, strict=True) if place is None)
+    return from_files([place for place, _ in kept], [label for _, label in kept], path.stem), lost
+
+
+def _known(benchmark: Benchmark) -> dict[str, str]:
+    names = {**{name: name for name in benchmark.classes}, **benchmark.aliases}
+    return {plain(other): name for other, name in names.items()}
+
+
+def _class_names(benchmark: Benchmark, found: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the benchmark's names of classes; integers are indices, counted from 1 where the last one is met."""
+    known = _known(benchmark)
+    first = 1 if "0" not in found and str(len(benchmark.classes)) in found else 0
+    index = {str(number): name for number, name in enumerate(benchmark.classes, first)}
+    return tuple(known.get(plain(name)) or index.get(name, name) for name in found)
+
+
+def _in_memory(domain: Domain, track: Track) -> Domain:
+    """Return a domain of images with their pixels as rows."""
+    assert not isinstance(domain.content, torch.Tensor)
+    pictures = [read_image(path) for path in track(domain.content, len(domain), f"reading {domain.name}")]
+    sizes = sorted({tuple(picture.shape[1:]) for picture in pictures})
+    if len(sizes) > 1:
+        raise UserError(f"{domain.name}: images of one size are needed; got {some([f'{h} × {w}' for h, w in sizes])}.")
+    pixels = from_arrays(torch.stack(pictures).permute(0, 2, 3, 1), name=domain.name)
+    return replace(domain, content=pixels.content)

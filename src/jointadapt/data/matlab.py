@@ -1,0 +1,56 @@
+"""MATLAB's .mat and MNIST's idx files → arrays."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.sparse import issparse
+
+from jointadapt.errors import UserError
+
+ROWS = ("fts", "feas", "features", "x", "data")  # SURF and GoogLeNet files say fts, DeCAF feas, SVHN X
+LABELS = ("labels", "label", "y", "gnd")
+
+
+def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the rows and labels of a .mat file: one feature vector a row, or SVHN's images (h, w, 3, n)."""
+    try:
+        arrays = {name.lower(): value for name, value in loadmat(path).items() if not name.startswith("__")}
+    except NotImplementedError as error:
+        raise UserError(f"{path} is a .mat of version 7.3; save it in MATLAB with -v7, or as .npz.") from error
+    except Exception as error:
+        # scipy raises whatever a broken file leads it to.
+        raise UserError(f"{path} cannot be read as a .mat file ({' '.join(str(error).split())[:160]}).") from error
+    rows = next((arrays[name] for name in ROWS if name in arrays), None)
+    if rows is None:
+        raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}; name the rows {' or '.join(ROWS)}.")
+    rows = rows.toarray() if issparse(rows) else rows
+    labels = next((np.asarray(arrays[name]).ravel() for name in LABELS if name in arrays), None)
+    if rows.ndim == 4:  # SVHN: the digit 0 has label 10
+        rows = rows.transpose(3, 0, 1, 2)
+        labels = labels % 10 if labels is not None else None
+    return rows, labels
+
+
+def is_idx(path: Path) -> bool:
+    """Return whether the name is that of MNIST's images: `train-images-idx3-ubyte`, `.gz` or not, `.` or `-`."""
+    return "images" in path.name and "idx3-ubyte" in path.name
+
+
+def read_idx(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return MNIST's images (n, h, w), and the labels from the file beside it."""
+    beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+    return _idx(path, 3), _idx(beside, 1) if beside.exists() else None
+
+
+def _idx(path: Path, dimensions: int) -> np.ndarray:
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        magic, *shape = struct.unpack_from(f">{1 + dimensions}I", content)
+        if magic != 0x0800 + dimensions:
+            raise ValueError(f"its first number is {magic}, not {0x0800 + dimensions}")
+        return np.frombuffer(content, np.uint8, offset=4 * (1 + dimensions)).reshape(shape)
+    except (OSError, EOFError, struct.error, ValueError) as error:
+        raise UserError(f"{path} cannot be read as an idx file ({error}).") from error

@@ -1,0 +1,39 @@
+"""FixMatch-style self-training with an averaged teacher."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from jointadapt.kernels import wide
+from jointadapt.methods.contract import Method
+from jointadapt.networks import Activations
+
+
+class FixMatch(Method):
+    """Cross-entropy of the network on target rows that its teacher is sure of, with the teacher's labels:
+
+        1/n Σ_i [max q_i ≥ τ] · −log p_i(argmax q_i)
+
+    The teacher is an exponential average of the network's weights and sees each row without dropout, the weak view; the
+    network sees it with dropout, the strong one. The source is not looked at.
+
+    Args:
+        threshold: τ.
+
+    Source: Sohn et al., NeurIPS 2020, Eq. (4); the teacher: Tarvainen and Valpola, NIPS 2017.
+    """
+
+    wants_teacher = True
+    trade_off = 1.0
+
+    def __init__(self, widths: Sequence[int], *, threshold: float = 0.9) -> None:  # noqa: ARG002
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, source: Activations, target: Activations) -> Tensor:  # noqa: ARG002
+        """Return the masked cross-entropy, ≥ 0."""
+        assert target.teacher is not None
+        certainty, labels = target.teacher.max(1)
+        losses = cross_entropy(wide(target.logits), labels, reduction="none")
+        return (losses * (certainty >= self.threshold)).mean()

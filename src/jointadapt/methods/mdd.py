@@ -1,0 +1,40 @@
+"""MDD: margin disparity discrepancy."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
+
+from jointadapt.kernels import wide
+from jointadapt.methods.contract import Method
+from jointadapt.networks import Activations, reverse
+
+
+class MDD(Method):
+    """The loss of a second classifier f' that agrees with the first, f, on the source and disagrees on the target:
+
+        γ · mean −log σ_{ŷ}(f'(f_s)) + mean −log(1 − σ_{ŷ}(f'(f_t))),   ŷ: the class that f predicts
+
+    f' minimises it, the network's features maximise it, behind a reversal; f only gives the labels ŷ.
+
+    Args:
+        margin: γ = exp(ρ), the more certain f' has to be on the source.
+        head: width of the hidden layer of f'.
+
+    Source: Zhang, Liu, Long, Jordan, ICML 2019, Eq. (29), (30).
+    """
+
+    trade_off = 0.1
+
+    def __init__(self, widths: Sequence[int], *, margin: float = 4.0, head: int = 1024) -> None:
+        super().__init__()
+        self.margin = margin
+        self.other = nn.Sequential(nn.Linear(widths[-2], head), nn.ReLU(), nn.Linear(head, widths[-1]))
+
+    def forward(self, source: Activations, target: Activations) -> Tensor:
+        """Return the loss of f', ≥ 0."""
+        logits_s, logits_t = (wide(self.other(reverse(sample.features))) for sample in (source, target))
+        predicted = one_hot(target.logits.argmax(1), logits_t.shape[1]).bool()
+        others = logits_t.masked_fill(predicted, -float("inf")).logsumexp(1)  # log(1 − σ_ŷ), but for the norm
+        disagreement = (logits_t.logsumexp(1) - others).mean()
+        return self.margin * cross_entropy(logits_s, source.logits.argmax(1)) + disagreement

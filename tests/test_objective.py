@@ -1,0 +1,178 @@
+"""What the trainer adds to a step: labels of the source alone, opposed logits, a teacher; and sharpness."""
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from jointadapt import train
+from jointadapt.backbones import build_backbone
+from jointadapt.methods import METHODS, Method, build_method
+from jointadapt.networks import Network
+from jointadapt.trainer import TEACHER_DECAY, Objective, Trainer
+
+FLOAT64 = 1e-10
+"""Relative error that sums of some hundred float64 terms may differ by."""
+X_S, X_T = (torch.randn(rows, 4, generator=torch.Generator().manual_seed(rows)) for rows in (8, 6))
+Y_S = torch.arange(8) % 3
+
+
+def network(dropout: float = 0.0) -> Network:
+    torch.manual_seed(0)
+    return Network(build_backbone("mlp", shape=(4,)), classes=3, bottleneck=5, dropout=dropout)
+
+
+class Witness(Method):
+    """Keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given = []
+
+    def forward(self, source, target) -> Tensor:
+        self.given = [source, target]
+        return (source or target).logits.new_zeros(())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_labels_go_to_the_source_alone(name):
+    kind = METHODS[name]
+    witness = Witness()
+    for need in ("uses_source", "uses_target", "opposes_classifier", "wants_teacher"):
+        setattr(witness, need, getattr(kind, need))
+    Objective(network(), witness)(X_S, Y_S, X_T)
+    source, target = witness.given
+    assert (source is not None) == kind.uses_source
+    assert (target is not None) == kind.uses_target
+    if source is not None:
+        assert torch.equal(source.labels, Y_S)
+        assert source.teacher is None
+    if target is not None:
+        assert target.labels is None
+        assert (target.opposed is not None) == kind.opposes_classifier
+        assert (target.teacher is not None) == kind.wants_teacher
+
+
+def test_opposed_logits_are_the_logits_and_turn_the_features_alone():
+    witness, net = Witness(), network()
+    witness.opposes_classifier = True
+    Objective(net, witness)(X_S, Y_S, X_T)
+    for sample in witness.given:
+        torch.testing.assert_close(sample.opposed, sample.logits)
+        inputs = [net.bottleneck[0].weight, net.classifier.weight]
+        of_opposed, of_logits = (
+            torch.autograd.grad(logits.square().sum(), inputs, retain_graph=True)
+            for logits in (sample.opposed, sample.logits)
+        )
+        torch.testing.assert_close(of_opposed[0], -of_logits[0])
+        torch.testing.assert_close(of_opposed[1], of_logits[1])
+
+
+def test_the_teacher_is_the_average_of_the_weights_and_has_no_dropout():
+    net = network(dropout=0.5)
+    objective = Objective(net, build_method("fixmatch", net.widths, {})).train()
+    weight = net.classifier.weight
+    expected = None
+    for step in range(4):
+        with torch.no_grad():
+            weight += step
+        objective.follow()
+        expected = weight.clone() if expected is None else TEACHER_DECAY * expected + (1 - TEACHER_DECAY) * weight
+    torch.testing.assert_close(objective.teacher.module.classifier.weight, expected)
+    witness = Witness()
+    objective.method = witness
+    seen = []
+    for _ in range(2):
+        objective(X_S, Y_S, X_T)
+        seen.append(witness.given[1])
+    assert torch.equal(seen[0].teacher, seen[1].teacher)
+    assert not torch.equal(seen[0].logits, seen[1].logits)
+    assert not any(p.requires_grad for p in objective.teacher.parameters())
+
+
+class Quadratic(Method):
+    """A transfer term that is not the risk."""
+
+    def forward(self, source, target) -> Tensor:
+        return source.logits.square().mean() + target.logits.square().mean()
+
+
+def test_sharpness_takes_the_risk_where_it_is_worst_and_the_transfer_term_where_the_weights_are():
+    rho, ceiling = 0.3, 2.0
+    net = Network(build_backbone("none", shape=(4,)), classes=3, bottleneck=0).double()
+    trainer = Trainer(
+        Fabric(accelerator="cpu", devices=1),
+        net,
+        Quadratic(),
+        steps=2,
+        ceiling=ceiling,
+        weight_decay=0.0,
+        sharpness=rho,
+    )
+    trainer.step = 1
+    batch = X_S.double(), Y_S, X_T.double()
+    parameters = dict(net.named_parameters())
+    before = {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
+
+    def logits(values: dict[str, Tensor], x: Tensor) -> Tensor:
+        return torch.func.functional_call(net, values, (x,)).logits
+
+    names = list(before)
+    risk = cross_entropy(logits(before, batch[0]), Y_S)
+    g = torch.autograd.grad(risk, list(before.values()))
+    length = sum(part.square().sum() for part in g).sqrt()
+    worst = {name: before[name] + rho * part / length for name, part in zip(names, g, strict=True)}
+    of_risk = torch.autograd.grad(cross_entropy(logits(worst, batch[0]), Y_S), list(worst.values()))
+    transfer = sum(logits(before, x).square().mean() for x in (batch[0], batch[2]))
+    of_transfer = torch.autograd.grad(transfer, list(before.values()))
+    (record,) = trainer.train([batch])
+    assert record.risk.item() == pytest.approx(risk.item(), rel=FLOAT64)
+    for name, r, t in zip(names, of_risk, of_transfer, strict=True):
+        gradient = r + record.trade_off * t
+        expected = before[name] - record.learning_rate * 1.9 * gradient  # Nesterov's first step: 1 + momentum
+        torch.testing.assert_close(parameters[name].detach(), expected.detach(), rtol=FLOAT64, atol=FLOAT64)
+
+
+def arrays() -> tuple:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 4, generator=generator).numpy()
+    return (x, x[:, 0] > 0), x + 0.5
+
+
+def test_a_source_free_method_starts_as_the_source_only_model_and_keeps_its_classifier(tmp_path):
+    run = train(*arrays(), out=tmp_path / "run", method="shot", baseline=False, steps=5, report=False)
+    from jointadapt import Model
+
+    plain = Model.load(tmp_path / "run" / "source-only").network.state_dict()
+    own = run.model.network.state_dict()
+    for name, value in plain.items():
+        if name.startswith("classifier"):
+            assert torch.equal(own[name], value)
+    (linear,) = [name for name in own if name.startswith("bottleneck") and own[name].ndim == 2]
+    moved, size = (own[linear] - plain[linear]).norm(), plain[linear].norm()
+    assert 0 < moved < 0.1 * size
+
+
+def test_a_source_free_method_sees_no_source_row():
+    net = network()
+    objective = Objective(net, build_method("shot", net.widths, {}))
+    risk, transfer = objective(torch.full_like(X_S, float("nan")), Y_S, X_T)
+    assert risk.item() == 0
+    assert torch.isfinite(transfer)
+
+
+@pytest.mark.parametrize("method", ["shot", "fixmatch", "rtn", "mcd+nwd", "lmmd+mcc"])
+def test_methods_that_need_more_train_and_come_back(tmp_path, method):
+    run = train(*arrays(), out=tmp_path / "run", method=method, baseline=False, steps=4, report=False, head=8)
+    assert run.summary["method"] == method
+    assert isinstance(run.model.network, nn.Module)
+
+
+def test_sharpness_is_an_option_of_every_run():
+    plain, sharp = (
+        train(*arrays(), method="jan+mcc", baseline=False, steps=4, report=False, sharpness=rho) for rho in (0.0, 0.05)
+    )
+    weights = [run.model.network.classifier.weight for run in (plain, sharp)]
+    assert not torch.equal(*weights)
+    train(*arrays(), method="source-only", steps=2, report=False, sharpness=0.05)
