@@ -73,7 +73,8 @@ def worth_labelling(features: Tensor, probabilities: Tensor, budget: int, seed: 
     [0, 2]
     """
     weights = torch.special.entr(probabilities.double()).sum(1) + torch.finfo(torch.float32).eps
-    groups = KMeans(budget, n_init=3, random_state=seed).fit(features.double().numpy(), sample_weight=weights.numpy())
+    clustering = KMeans(budget, n_init=3, random_state=seed)  # pyright: ignore[reportArgumentType]
+    groups = clustering.fit(features.double().numpy(), sample_weight=weights.numpy())
     distances = torch.cdist(torch.from_numpy(groups.cluster_centers_), features.double())
     mass = torch.zeros(budget, dtype=torch.float64).index_add_(0, torch.from_numpy(groups.labels_).long(), weights)
     chosen: list[int] = []
