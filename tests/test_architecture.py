@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "jointadapt"
 ROOMS = [
     ("errors", "interruption", "progress"),
-    ("kernels", "schedules"),
+    ("kernels", "schedules", "calibration"),
     ("discrepancy",),
     ("two_sample",),
     ("data",),
@@ -25,7 +25,7 @@ ROOMS = [
     ("flags", "model", "runs"),
     ("preparation",),
     ("figures",),
-    ("shift",),
+    ("shift", "suggestion", "diagnosis", "choosing"),
     ("report",),
     ("experiment",),
     ("demo", "estimator", "comparison", "analysis"),
@@ -34,7 +34,7 @@ ROOMS = [
     ("__main__",),
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
-PURE = ("kernels", "discrepancy", "two_sample", "schedules")
+PURE = ("kernels", "discrepancy", "two_sample", "schedules", "calibration")
 MOST_LINES_OF_A_METHOD = 80
 FILES = sorted(PACKAGE.rglob("*.py"))
 PURE_FILES = [file for file in FILES if file.relative_to(PACKAGE).parts[0].removesuffix(".py") in PURE]

@@ -27,8 +27,11 @@ class Config:
     benchmark: str = Field("", description="Instead of both: a named benchmark, or a TOML file that describes one.")
     root: str = Field("", description="Folder that holds the benchmark's domains.")
     task: str = Field("", description='Of the benchmark: "amazon → webcam", or a2w.')
+    target_labels: str = Field(
+        "", description="CSV of item, label: the classes of some target rows, to train on; see `jointadapt suggest`."
+    )
     out: str = Field("", description="Run folder to make; by default runs/SOURCE-TARGET-METHOD.")
-    method: str = Field("jan", description="How to adapt; `jointadapt ls` names them all; a sum: jan+mcc.")
+    method: str = Field("jan", description="How to adapt; `jointadapt ls` names them all; a sum: jan+mcc; auto.")
     baseline: bool = Field(True, description="Also train without adaptation, to tell whether adapting helped.")
     report: bool = Field(True, description="Write report.html into the run folder.")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Repeats a run exactly on the CPU.")

@@ -85,6 +85,26 @@ def evaluate(predicted: Tensor, labels: Tensor, classes: int) -> Evaluation | No
     )
 
 
+def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 10) -> float | None:
+    """Return the expected calibration error in percent: Σ_b n_b/n |accuracy_b − confidence_b|; None without labels.
+
+    Rows fall into bins of equal width by the probability of their predicted class.
+    Source: Naeini, Cooper, Hauskrecht, AAAI 2015.
+
+    >>> p = torch.tensor([[0.75, 0.25], [0.75, 0.25], [0.25, 0.75], [0.25, 0.75]])
+    >>> calibration_error(p, torch.tensor([0, 0, 1, 0])), calibration_error(p, torch.tensor([0, 0, 1, 1]))
+    (0.0, 25.0)
+    """
+    known = labels != UNLABELLED
+    if not known.any():
+        return None
+    confidence, predicted = probabilities[known].double().max(1)
+    bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gaps = torch.zeros(bins, dtype=torch.float64)
+    gaps.index_add_(0, bin_of, (predicted == labels[known]).double() - confidence)
+    return 100 * gaps.abs().sum().item() / len(confidence)
+
+
 def oracle(accuracies: Sequence[float | None]) -> int | None:
     """Return the position of the highest target accuracy, the first of equal ones: no rule without labels can know it.
 

@@ -20,15 +20,19 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 import jointadapt
-from jointadapt.backbones import recorded
+from jointadapt.backbones import features_of, recorded
+from jointadapt.calibration import cooling_temperature, tempered
 from jointadapt.candidates import LAST, Candidates
+from jointadapt.choosing import CANDIDATES, Choice, choose_model
 from jointadapt.config import Config, make_config
-from jointadapt.data import Batches, Domain
+from jointadapt.data import UNLABELLED, Batches, Domain
 from jointadapt.data.batches import share
 from jointadapt.data.domain import Transform
 from jointadapt.data.files import default_cache
+from jointadapt.data.labels import join_labelled
+from jointadapt.diagnosis import diagnose
 from jointadapt.errors import Interrupted, UserError
-from jointadapt.evaluation import activations, evaluate, verdict
+from jointadapt.evaluation import activations, calibration_error, evaluate, verdict
 from jointadapt.health import Checkup, divergence
 from jointadapt.interruption import stop_requests
 from jointadapt.methods import build_method, check_method, is_source_free
@@ -53,6 +57,7 @@ from jointadapt.selection import CRITERIA, FOLDS, choose, shares
 from jointadapt.trainer import Trainer
 
 BASELINE = "source-only"
+AUTO = "auto"
 RECORDS = 200
 PICTURED_ROWS = 300
 # What may change between an interruption and its resumption.
@@ -124,7 +129,10 @@ def execute(
     resuming: bool = False,
 ) -> Run:
     """Return the run of a configuration; domains that are not given are read from its paths."""
-    check_method(config.method, config.trade_off)  # a method that cannot be should fail before any work
+    for name in CANDIDATES if config.method == AUTO else (config.method,):
+        check_method(name, config.trade_off)  # a method that cannot be should fail before any work
+    if config.method == AUTO and config.trade_off == "search":
+        raise UserError("--method auto chooses among methods at one --trade-off each; search it for one method.")
     cache = Path(config.cache) if config.cache else default_cache()
     if config.benchmark or config.root or config.task:
         source, target = read_task(config, cache, track)
@@ -151,12 +159,15 @@ def execute(
     RunFolder(out, fabric.is_global_zero).write_config(config)
     baseline = None
     try:
-        if (config.baseline or is_source_free(config.method)) and config.method != BASELINE:
+        if config.method != BASELINE and (config.baseline or config.method == AUTO or is_source_free(config.method)):
             plain = replace(config, method=BASELINE, trade_off="auto", baseline=False, out=str(out / BASELINE))
             baseline = _run(plain, data, None, fabric, track)
         if config.trade_off == "search":
             config = replace(config, trade_off=_choose_trade_off(config, data, baseline, fabric, track))
-        run = _run(config, data, baseline, fabric, track)
+        if config.method == AUTO and baseline is not None:
+            run = _choose_method(config, data, baseline, fabric, track)
+        else:
+            run = _run(config, data, baseline, fabric, track)
     except Interrupted as stop:
         raise Interrupted(stop.number, out) from None
     if config.report and fabric.is_global_zero:
@@ -243,6 +254,7 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
         "classes": list(data.source.classes),
         "source": _describe(data.source, config.source),
         "target": _describe(data.target, config.target),
+        "target_labels": 0 if data.given is None else int((data.given != UNLABELLED).sum()),
         "warnings": list(data.notes),
         "selection": {
             **candidates.summary(config.steps, evaluation),
@@ -278,6 +290,76 @@ def _activations(
     lengths = [[[len(rows)] for rows in each] for each in (kept, parts)]
     features, probabilities = (ranks.gather(x.to(device), rows).cpu() for x, rows in zip(seen, lengths, strict=True))
     return features, probabilities
+
+
+def _choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric, track: Track) -> Run:
+    """Train the candidates, each in a run folder of its own; the files of the best, or the baseline's, become ours."""
+    folder = RunFolder(Path(config.out))
+    if folder.finished:
+        return Run(Model.load(folder.path), folder.read_summary(), folder.path)
+    rows = [_rows_as_they_come(domain, config, data, fabric, track) for domain in (data.source, data.target)]
+    diagnosis = diagnose(rows[0], data.source.labels, rows[1], config.seed)
+    runs = {BASELINE: baseline}
+    for name in () if diagnosis.too_few else CANDIDATES:
+        candidate = replace(config, method=name, baseline=False, out=str(folder.path / "candidates" / name))
+        runs[name] = _run(candidate, data, baseline, fabric, track)
+    predicted = {name: _predicted(run.folder, data.target) for name, run in runs.items() if run.folder is not None}
+    if diagnosis.too_few:
+        choice = Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
+    else:
+        choice = choose_model(rows[0], data.source.labels, rows[1], predicted)
+    chosen = runs[choice.chosen]
+    assert chosen.folder is not None
+    folder.take(chosen.folder)
+    probabilities = _target_probabilities(chosen.model, data, track)
+    temperature = cooling_temperature(probabilities, choice.believed)
+    calibrated = tempered(probabilities, temperature)
+    model = replace(chosen.model, temperature=temperature)
+    model.save(folder.model)
+    folder.write_predictions(data.target, calibrated)
+    against = _against(baseline, predicted[choice.chosen], data.target, choice.chosen)
+    compared = "" if choice.chosen == BASELINE else " " + against["verdict"]
+    summary = {
+        **chosen.summary,
+        "method": f"{AUTO}: {choice.chosen}",
+        **against,
+        "verdict": choice.reason + compared,
+        "chosen": choice.chosen,
+        "candidates": {
+            name: {"evaluation": run.summary["evaluation"], **asdict(choice.scores[name])}
+            for name, run in runs.items()
+            if name in choice.scores
+        },
+        "diagnosis": diagnosis.to_dict(),
+        "confidence": calibrated.max(1).values.mean().item(),
+        "calibration": {
+            "temperature": temperature,
+            "believed_accuracy": 100 * choice.believed,
+            "error_before": calibration_error(probabilities, data.target.labels),
+            "error": calibration_error(calibrated, data.target.labels),
+        },
+        "seconds": round(sum(run.summary["seconds"] for run in runs.values()), 1),
+    }
+    folder.write_summary(summary)
+    return Run(model, summary, folder.path)
+
+
+def _target_probabilities(model: Model, data: Prepared, track: Track) -> Tensor:
+    """Return what a model makes of the target; a frozen backbone has run already."""
+    if not data.frozen:
+        return model.activations(data.target, track)[1]
+    whole, model.network.backbone = model.network.backbone, recorded(data.backbone)
+    probabilities = activations(model.network, data.target, track=track)[1]
+    model.network.backbone = whole
+    return probabilities
+
+
+def _rows_as_they_come(domain: Domain, config: Config, data: Prepared, fabric: Fabric, track: Track) -> Tensor:
+    """Return rows (n, d) that no training has moved: arrays, or images by the backbone's features before it."""
+    if domain.holds_images:
+        cache = Path(config.cache) if config.cache else default_cache()
+        domain = features_of(domain, data.backbone, config.backbone, fabric.device, cache, workers(config), track)
+    return domain.rows(range(len(domain))).flatten(1)
 
 
 def _fit(
@@ -321,7 +403,10 @@ def _fit(
     folder.start_metrics(trainer.step)
     preprocessing = network.backbone.preprocessing
     transform = preprocessing.training() if preprocessing and data.source.holds_images else None
-    batches = Batches(candidates.training_source, data.target, config.batch_size, config.seed, transform, trainer.part)
+    source = candidates.training_source
+    if data.given is not None:
+        source = join_labelled(source, data.target, data.given)
+    batches = Batches(source, data.target, config.batch_size, config.seed, transform, trainer.part)
     every = max(1, config.steps // 10) if config.checkpoint_every == "auto" else config.checkpoint_every
     checkup = Checkup(config.steps)
     at_once = fabric.device.type == "cpu"

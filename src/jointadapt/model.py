@@ -10,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from jointadapt.backbones import build_backbone
+from jointadapt.calibration import tempered
 from jointadapt.config import Config, make_config
 from jointadapt.data import Domain
 from jointadapt.data.files import write_atomically
@@ -21,12 +22,16 @@ from jointadapt.progress import Track, silent
 
 @dataclass(frozen=True)
 class Model:
-    """A network with what it takes to use it: its classes, its configuration, the shape of a row of arrays."""
+    """A network with what it takes to use it: its classes, its configuration, the shape of a row of arrays.
+
+    `temperature` is what `predict_proba` divides the logits by.
+    """
 
     network: Network
     classes: tuple[str, ...]
     config: Config
     shape: tuple[int, ...] | None = None
+    temperature: float = 1.0
 
     def activations(self, domain: Domain, track: Track = silent) -> tuple[Tensor, Tensor]:
         """Return features (n, d) and probabilities (n, classes) of a domain of images, or of arrays as trained on."""
@@ -40,7 +45,7 @@ class Model:
 
     def predict_proba(self, domain: Domain, track: Track = silent) -> Tensor:
         """Return class probabilities (n, classes)."""
-        return self.activations(domain, track)[1]
+        return tempered(self.activations(domain, track)[1], self.temperature)
 
     def predict(self, domain: Domain, track: Track = silent) -> list[str]:
         """Return the name of the most probable class of each row."""
@@ -52,6 +57,7 @@ class Model:
         unsaid = {"out": "", "cache": "", "workers": "auto", "devices": 1, "num_nodes": 1}
         config = dataclasses.replace(self.config, **unsaid)  # pyright: ignore[reportArgumentType]
         about = {"classes": self.classes, "config": dataclasses.asdict(config), "shape": self.shape}  # pyright: ignore[reportArgumentType]
+        about["temperature"] = self.temperature
         metadata = {"jointadapt": json.dumps(about)}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         write_atomically(path, lambda file: file.write(save(tensors, metadata)))
@@ -71,11 +77,11 @@ class Model:
                 about = json.loads((opened.metadata() or {})["jointadapt"])
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             classes, shape = tuple(about["classes"]), tuple(about["shape"] or ()) or None
-            config = make_config(about["config"])
+            config, temperature = make_config(about["config"]), float(about.get("temperature", 1.0))
             whole = any(name.startswith("backbone.") for name in tensors) or shape is not None
             backbone = build_backbone(config.backbone, "none" if whole else config.weights, shape)
             network = Network(backbone, len(classes), config.bottleneck_width, config.dropout)
             network.load_state_dict(tensors if whole else {**backbone.state_dict(prefix="backbone."), **tensors})
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{file} is no model of jointadapt ({' '.join(str(error).split())[:160]}).") from error
-        return cls(network.eval(), classes, config, shape)
+        return cls(network.eval(), classes, config, shape, temperature)

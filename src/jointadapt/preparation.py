@@ -16,6 +16,7 @@ from jointadapt.config import Config
 from jointadapt.data import UNLABELLED, Domain, align, from_arrays, read_domain
 from jointadapt.data.benchmarks import load_benchmark, read
 from jointadapt.data.images import open_rgb
+from jointadapt.data.labels import label_rows, read_labels
 from jointadapt.errors import UserError
 from jointadapt.progress import Track
 
@@ -24,7 +25,11 @@ Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
 
 @dataclass(frozen=True)
 class Prepared:
-    """Aligned domains as the network gets them (features, when the backbone is frozen), the target as people see it."""
+    """Aligned domains as the network gets them (features, when the backbone is frozen), the target as people see it.
+
+    `given` are the classes (m,) of the target rows whose labels are trained on, `UNLABELLED` of all others; None when
+    there are none. These rows count in no accuracy.
+    """
 
     source: Domain
     target: Domain
@@ -33,6 +38,7 @@ class Prepared:
     frozen: bool
     shape: tuple[int, ...] | None
     notes: tuple[str, ...]
+    given: Tensor | None = None
 
 
 def as_domain(given: Given, name: str) -> Domain | None:
@@ -85,6 +91,10 @@ def prepare(
 ) -> Prepared:
     """Return domains that fit each other and the network, and notes on what the user should know of them."""
     source, target, notes = fit(config, source, target)
+    given = None
+    if config.target_labels:
+        given = label_rows(target, read_labels(config.target_labels))
+        target = replace(target, labels=target.labels.where(given == UNLABELLED, UNLABELLED))
     torch.manual_seed(config.seed)
     backbone = build_backbone(config.backbone, config.weights, source.shape)
     frozen = config.frozen and source.holds_images
@@ -94,7 +104,7 @@ def prepare(
             features_of(domain, backbone, config.backbone, device, cache, workers(config), track)
             for domain in (source, target)
         )
-    return Prepared(source, target, pictures, backbone, frozen, shape, notes)
+    return Prepared(source, target, pictures, backbone, frozen, shape, notes, given)
 
 
 def prepare_features(config: Config, source: Domain, target: Domain, backbone: Backbone) -> Prepared:
@@ -102,6 +112,8 @@ def prepare_features(config: Config, source: Domain, target: Domain, backbone: B
 
     The run's model then holds the new layers alone, and finds the backbone by `config.weights`.
     """
+    if config.target_labels:
+        raise UserError("target labels are of one target; train it alone, with: jointadapt train --target-labels")
     source, target, notes = fit(config, source, target)
     return Prepared(source, target, target, recorded(backbone), True, None, notes)
 

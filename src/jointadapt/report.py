@@ -52,6 +52,7 @@ def render(folder: Path, thumbnail: Thumbnail | None = None) -> str:
         subtitle=subtitle(run),
         compared=run.baseline is not None,
         comparison=comparison(run),
+        candidates=candidates(run),
         facts=facts(run),
         config=run.config.strip().split("\n") if run.config.strip() else [],
         curves=learning_curves(run),
@@ -204,6 +205,19 @@ def comparison(run: Run) -> list[tuple[str, Number | None, Number | None, bool]]
     names = ("Target accuracy", "Mean per-class accuracy", "Source accuracy", "Mean confidence on the target")
     rows = zip(names, numbers(run.baseline), numbers(run), (True, True, False, False), strict=True)
     return [row for row in rows if (row[1], row[2]) != (None, None)]
+
+
+def candidates(run: Run) -> list[tuple[str, str, str, Number | None]]:
+    """Return the models that were chosen from: name, neighbours, geometry, and target accuracy in percent."""
+    return [
+        (
+            name,
+            f"{found['neighbours']:.2f}",
+            "–" if found["geometry"] is None else f"{found['geometry']:.2f}",
+            (found["evaluation"] or {}).get("accuracy"),
+        )
+        for name, found in (run.summary.get("candidates") or {}).items()
+    ]
 
 
 def facts(run: Run) -> list[tuple[str, str]]:

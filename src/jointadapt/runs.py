@@ -146,6 +146,11 @@ class RunFolder:
         write_predictions(text, domain, probabilities, domain.classes)
         self._write("predictions.csv", text.getvalue().encode(errors="surrogateescape"))
 
+    def take(self, other: Path) -> None:
+        """Copy what another run folder holds of its training: metrics and features."""
+        for name in ("metrics.jsonl", "features.npz"):
+            self._write(name, (other / name).read_bytes())
+
     def read_predictions(self) -> list[str]:
         """Return the predicted class of each row."""
         with (self.path / "predictions.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:

@@ -16,6 +16,7 @@ from jointadapt.cli.demo import demo
 from jointadapt.cli.listing import list_
 from jointadapt.cli.printing import print_error
 from jointadapt.cli.shift import test
+from jointadapt.cli.suggest import suggest
 from jointadapt.cli.train import train
 from jointadapt.cli.use import evaluate, predict
 from jointadapt.errors import Interrupted, UserError, unknown_name
@@ -39,7 +40,7 @@ def cli() -> None:
     """Train on labelled source and unlabelled target data, so that the classifier works on the target."""
 
 
-for verb in (train, compare, predict, evaluate, test, analyze, data, list_, demo):
+for verb in (train, compare, predict, evaluate, suggest, test, analyze, data, list_, demo):
     cli.add_command(verb)
 
 

@@ -24,6 +24,7 @@ def list_(what: str | None, json_: bool) -> None:
     if what in (None, "methods"):
         for name, text in methods.items():
             click.echo(f"{name:12} {text}")
+        click.echo("auto         Trains several, and chooses without target labels")
     if what in names:
         click.echo("\n".join(names[what]))
     elif what is None:

@@ -1,0 +1,159 @@
+"""Several trained models → the one to believe on the target, without a target label; source-only where none is better.
+
+Two criteria, both read off the rows as they come, which no training has moved, and off the predicted classes alone:
+
+* neighbours: rows that lie close together should get one class. A method that scatters a class loses here.
+* geometry: the target's predicted classes should lie to one another as the source's classes do. Where classes were
+  matched to the wrong ones, rows and domains may be matched perfectly, and this is what shows it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+from statistics import mean
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+CANDIDATES = ("mcc", "jan+mcc", "im")
+NEIGHBOURS = 5
+MOST_ROWS = 2_000
+GEOMETRY_WEIGHT = 0.2
+LEAST_GEOMETRY = 0.6
+CLEAR = 2.5  # standard errors that a candidate has to be better than source-only
+FEWEST_MEMBERS = 3
+
+
+@dataclass(frozen=True)
+class Score:
+    """What speaks for a model: `neighbours` in [0, 1], `geometry` in [−1, 1], None where there are two classes only."""
+
+    neighbours: float
+    geometry: float | None
+
+    @property
+    def total(self) -> float:
+        """The sum by which models are compared."""
+        return self.neighbours + GEOMETRY_WEIGHT * (self.geometry or 0.0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The name of the chosen model, why, and what spoke for each.
+
+    `believed` is how often the chosen model is believed to be right: how often the candidates agree with it on average,
+    or its neighbours, whichever is more.
+    """
+
+    chosen: str
+    reason: str
+    scores: dict[str, Score]
+    believed: float = 1.0
+
+
+def choose_model(
+    source: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    target: Float[Tensor, "m d"],
+    predicted: Mapping[str, Int[Tensor, " m"]],
+) -> Choice:
+    """Return which model to believe: the best candidate, or the first model (source-only) unless it is clearly beaten.
+
+    The best candidate has the largest neighbours + 0.2 · geometry. It is refused if its geometry is below 0.6, or if it
+    beats source-only by less than 2.5 standard errors of the paired difference of neighbours over the target's rows.
+    Of more than 2,000 target rows as many are drawn.
+
+    Args:
+        source, labels, target: rows as they come (a frozen backbone's features), and the source's labels.
+        predicted: model → the class of each target row; the first one is source-only.
+    """
+    rows = torch.randperm(len(target), generator=torch.Generator().manual_seed(0))[:MOST_ROWS]
+    target, predicted = target[rows], {name: classes[rows] for name, classes in predicted.items()}
+    near = nearest(target)
+    agreeing = {name: (classes[near] == classes[:, None]).double().mean(1) for name, classes in predicted.items()}
+    several = len(labels.unique()) > 2
+    scores = {
+        name: Score(agreeing[name].mean().item(), class_geometry(source, labels, target, classes) if several else None)
+        for name, classes in predicted.items()
+    }
+    plain, *candidates = scores
+    chosen, reason = _compared(plain, candidates, scores, agreeing)
+    others = [name for name in candidates if name != chosen]
+    agreement = [(predicted[chosen] == predicted[name]).double().mean().item() for name in others]
+    return Choice(chosen, reason, scores, max([scores[chosen].neighbours, mean(agreement)] if others else [1.0]))
+
+
+def _compared(
+    plain: str, candidates: list[str], scores: Mapping[str, Score], agreeing: Mapping[str, Tensor]
+) -> tuple[str, str]:
+    """Return the chosen model and the reason; `agreeing` has for each row the share of its neighbours of its class."""
+    if not candidates:
+        return plain, f"Kept {plain}: there was no candidate."
+    best = max(candidates, key=lambda name: scores[name].total)
+    mine, yours = scores[best], scores[plain]
+    if mine.geometry is not None and mine.geometry < LEAST_GEOMETRY:
+        return plain, (
+            f"Kept {plain}: under the best candidate, {best}, the target's classes lie to one another otherwise than "
+            f"the source's do (geometry {mine.geometry:.2f}, under {LEAST_GEOMETRY:g}), as when classes are matched to "
+            "wrong ones."
+        )
+    difference = agreeing[best] - agreeing[plain]
+    error = difference.std().item() / sqrt(len(difference))
+    told = f"neighbours {mine.neighbours:.2f} against {yours.neighbours:.2f}"
+    if mine.geometry is not None and yours.geometry is not None:
+        told += f", geometry {mine.geometry:.2f} against {yours.geometry:.2f}"
+    if mine.total - yours.total <= CLEAR * error:
+        return plain, f"Kept {plain}: the best candidate, {best}, is not clearly better ({told})."
+    others = ", ".join([plain, *(name for name in candidates if name != best)])
+    return best, f"Chose {best} before {others} without target labels: {told}."
+
+
+def nearest(rows: Float[Tensor, "m d"], count: int = NEIGHBOURS) -> Int[Tensor, "m k"]:
+    """Return the indices of each row's nearest other rows, columns standardised; fewer where there are fewer. O(m² d).
+
+    >>> nearest(torch.tensor([[0.0], [1.0], [3.0]]), 1)
+    tensor([[1],
+            [0],
+            [1]])
+    """
+    wide = rows.double()
+    wide = (wide - wide.mean(0)) / wide.std(0, correction=0).clamp_min(1e-6)
+    distances = torch.cdist(wide, wide).fill_diagonal_(torch.inf)
+    return distances.topk(min(count, len(rows) - 1), largest=False).indices
+
+
+def class_geometry(
+    source: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    target: Float[Tensor, "m d"],
+    predicted: Int[Tensor, " m"],
+) -> float:
+    """Return the correlation of the distances between class means in the source and in the target. In [−1, 1].
+
+    A pair of classes weighs as much as the product of their predicted rows. Moving, turning, mirroring or scaling a
+    domain changes nothing; permuting its classes does. 0 where fewer than three classes have three predicted rows.
+
+    >>> corners = torch.tensor([[0.0, 0], [4, 0], [0, 1]]).repeat(3, 1)
+    >>> y = torch.tensor([0, 1, 2]).repeat(3)
+    >>> round(class_geometry(corners, y, 5 - 2 * corners, y), 4)
+    1.0
+    >>> class_geometry(corners, y, corners, (y + 1) % 3) < 0
+    True
+    """
+    counts = torch.bincount(predicted, minlength=int(labels.max()) + 1)
+    present = [c for c in labels.unique().tolist() if counts[c] >= FEWEST_MEMBERS]
+    if len(present) < 3:
+        return 0.0
+    upper = torch.triu_indices(len(present), len(present), 1)
+
+    def distances(rows: Tensor, classes: Tensor) -> Tensor:
+        means = torch.stack([rows[classes == c].double().mean(0) for c in present])
+        return torch.cdist(means, means)[upper[0], upper[1]]
+
+    sizes = counts[present].double()
+    weights = sizes[upper[0]] * sizes[upper[1]]
+    weights = weights / weights.sum()
+    a, b = (d - (weights * d).sum() for d in (distances(source, labels), distances(target, predicted)))
+    scale = ((weights * a * a).sum() * (weights * b * b).sum()).sqrt()
+    return ((weights * a * b).sum() / scale).item() if scale > 0 else 0.0

@@ -1,0 +1,66 @@
+"""A few labels of the target, named by hand → rows that join the labelled side of a training batch."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from jointadapt.data.domain import UNLABELLED, Domain
+from jointadapt.errors import UserError, unknown_name
+
+LABELLED_SHARE = 4  # of the labelled side one row in four, at least, is a labelled target row
+
+
+def read_labels(path: str | Path) -> dict[str, str]:
+    """Return item → class from a CSV with the columns `item` and `label`; rows without a label are passed over."""
+    try:
+        with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            reader = csv.DictReader(file)
+            if not {"item", "label"} <= set(reader.fieldnames or ()):
+                raise UserError(
+                    f"{path} has the columns {', '.join(reader.fieldnames or ()) or 'none'}; it needs item and label, "
+                    "as `jointadapt suggest` writes them."
+                )
+            found = {row["item"]: row["label"].strip() for row in reader if (row["label"] or "").strip()}
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    if not found:
+        raise UserError(f"{path} has no row with a label; fill in its column label.")
+    return found
+
+
+def label_rows(target: Domain, labels: Mapping[str, str]) -> Tensor:
+    """Return the class (n,) of each target row that is named in `labels`, `UNLABELLED` of all others."""
+    for name in labels.values():
+        if name not in target.classes:
+            raise unknown_name("class", name, target.classes)
+    given = [labels.get(item) for item in target.items]
+    missing = sorted(set(labels) - set(target.items))
+    if missing:
+        raise UserError(
+            f"{len(missing)} of the {len(labels)} labelled items are not in {target.name} ({', '.join(missing[:3])}); "
+            "name them as predictions.csv does."
+        )
+    return torch.tensor([UNLABELLED if name is None else target.classes.index(name) for name in given])
+
+
+def join_labelled(source: Domain, target: Domain, given: Tensor) -> Domain:
+    """Return the source followed by the labelled target rows, repeated to make up a quarter of the whole at least.
+
+    Without repeats, 20 rows beside 1,000 would be seen twice in a hundred.
+    """
+    few = (given != UNLABELLED).nonzero().flatten().tolist()
+    times = -(-len(source) // ((LABELLED_SHARE - 1) * len(few)))
+    added = replace(target, labels=given).select(few * times)
+    match source.content, added.content:
+        case Tensor(), Tensor():
+            content = torch.cat([source.content, added.content])
+        case tuple(), tuple():
+            content = (*source.content, *added.content)
+        case _:
+            raise UserError("labels of target rows need rows in memory, and these stay on disk; give smaller files.")
+    labels = torch.cat([source.labels, added.labels])
+    return replace(source, content=content, labels=labels, items=source.items + added.items)
