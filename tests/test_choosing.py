@@ -263,6 +263,13 @@ def test_auto_at_the_command_line_resumes_and_reports(command: Command, tmp_path
     assert all(name in page for name in CANDIDATES)
 
 
+def test_auto_refuses_trade_offs_it_cannot_use(refused, tmp_path: Path):
+    source, target = write_arrays(tmp_path / "s.npz"), write_arrays(tmp_path / "t.npz", seed=2)
+    options = ("train", "--source", source, "--target", target, "--out", tmp_path / "run", "--method", "auto")
+    assert "search it for one method" in refused(*options, "--trade-off", "search")
+    assert "trade_off has 2 values and mcc 1 part" in refused(*options, "--trade-off", "1,2")
+
+
 def test_auto_of_fine_tuned_images_looks_at_the_untrained_features(tmp_path: Path):
     domains = draw_folder(tmp_path / "cams", 5), draw_folder(tmp_path / "webs", 5, seed=7)
     options = {"backbone": "squeezenet1_1", "weights": "none", "steps": 1, "batch_size": 4, "workers": 0}
