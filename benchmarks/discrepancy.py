@@ -254,6 +254,9 @@ def plot(rows: list[tuple[str, int, int, float, float]], file: Path) -> None:
                 axis.plot([p[0] for p in points], values, style, marker="o", color=f"C{colour}", label=label)
     for axis, label in zip(axes, ("forward + backward, ms", "extra memory, MB"), strict=True):
         axis.set(xscale="log", yscale="log", xlabel="rows of each sample", ylabel=label)
+        sizes = sorted({n for _, n, *_ in rows})
+        axis.set_xticks(sizes, labels=[f"{n:,}" for n in sizes])
+        axis.minorticks_off()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     figure.savefig(file)
 

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "jointadapt"
 ROOMS = [
-    ("errors", "progress"),
+    ("errors", "interruption", "progress"),
     ("kernels", "schedules", "calibration"),
     ("discrepancy",),
     ("two_sample",),
@@ -15,9 +15,10 @@ ROOMS = [
     ("backbones",),
     ("networks",),
     ("methods",),
-    ("checkpoints",),
+    ("checkpoints", "ranks"),
     ("trainer",),
     ("selection",),
+    ("health",),
     ("evaluation",),
     ("candidates",),
     ("config", "recipes"),
@@ -27,7 +28,7 @@ ROOMS = [
     ("shift", "suggestion", "diagnosis", "choosing"),
     ("report",),
     ("experiment",),
-    ("demo", "estimator", "comparison"),
+    ("demo", "estimator", "comparison", "analysis"),
     ("table",),
     ("cli",),
     ("__main__",),

@@ -129,6 +129,7 @@ def test_an_unknown_task_names_the_domains(text: str) -> None:
         ("[domains.a]\npaht = 'a'\n[domains.b]\npath = 'b'", "domains.a"),
         ("title", "no valid TOML"),
         ("title = 'x'", "domains"),
+        ("title = " + "[" * 5000, "no valid TOML"),
         ("tasks = ['a2c']\n[domains.a]\npath = 'a'\n[domains.b]\npath = 'b'", "no task 'a2c'"),
         ("[domains.a]\npath = 'a'\ncounts = [1]\n[domains.b]\npath = 'b'", "1 numbers for 0 classes"),
     ],
@@ -250,6 +251,9 @@ def test_a_list_may_name_a_folder_images_that_is_not_there(tmp_path: Path) -> No
     places = locate(["/a/b/summer/images/pine/frame_0000.jpg", "/a/b/summer/images/pine/frame_0009.jpg"], (tmp_path,))
     assert places == [tmp_path / "summer/pine/frame_0000.jpg", None]
     assert locate([], (tmp_path,)) == []
+    assert locate(["a" * 5000, "b\0.jpg"], (tmp_path,)) == [None, None]
+    described = f"[domains.a]\npath = '{'a' * 5000}'\n[domains.b]\npath = 'b'"
+    assert parse_benchmark("long.toml", described).find(tmp_path) == {}
 
 
 def test_a_change_of_the_files_changes_the_fingerprint(tmp_path: Path) -> None:
@@ -316,7 +320,9 @@ def test_digits_in_every_form(tmp_path: Path) -> None:
     assert (domains["svhn"].rows([3]) * 255).round().numpy()[0].transpose(1, 2, 0).tolist() == colour[..., 3].tolist()
 
 
-@pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03\0\0\0\x02", b"not an idx file at all"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0\0\x08\x03\0\0\0\x02", b"not an idx file at all", b"\0\0\x08\x03" + b"\xff" * 12]
+)
 def test_a_broken_idx_file_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(UserError, match="cannot be read as an idx file"):

@@ -129,11 +129,6 @@ def test_two_classes_are_chosen_by_neighbours_alone():
     assert choice.scores["good"].geometry is None
 
 
-def test_many_rows_are_thinned():
-    (x, y), (u, v) = clouds(), clouds(5000, seed=1)
-    assert choose_model(x, y, u, {"source-only": scrambled(v, 0.5), "good": v}).chosen == "good"
-
-
 # Calibration
 
 

@@ -377,7 +377,10 @@ def test_wrong_weights_are_refused_and_no_code_in_them_runs(refused: Refused, he
         (("--bandwidth", "middle"), "bandwidth = 'middle'"),
         (("--scales", "1,x"), "scales"),
         (("--seed", 2**40), "seed = "),
-        (("--estimator", "unbased"), "estimator = 'unbased': input should be 'unbiased', 'biased' or 'linear'"),
+        (
+            ("--estimator", "unbased"),
+            "estimator = 'unbased': input should be 'unbiased', 'biased', 'linear' or 'fourier'",
+        ),
         (("--device", "gpu0"), "try --device auto"),
         (("--out", "s.npz"), "s.npz cannot be written to (File exists); choose another --out"),
         (("--out", "s.npz/run"), "cannot be written to (Not a directory); choose another --out"),

@@ -20,16 +20,17 @@ from conftest import Command, draw_folder, write_arrays
 from safetensors.torch import load_file, save_file
 
 from jointadapt import comparison as module
-from jointadapt.comparison import Memory, Outcome, choices, compare, plan
+from jointadapt.comparison import Memory, Outcome, compare, plan
 from jointadapt.config import Config, make_config
 from jointadapt.data import read_domain
 from jointadapt.data.benchmarks import load_benchmark
-from jointadapt.errors import Interrupted, UserError
+from jointadapt.errors import Interrupted
 from jointadapt.experiment import Run
 from jointadapt.methods import METHODS
 from jointadapt.model import Model
 from jointadapt.preparation import Prepared
 from jointadapt.recipes import recipe_names, recipe_options
+from jointadapt.selection import DEFAULT
 from jointadapt.table import tabulate
 
 THREE = """
@@ -95,6 +96,9 @@ def test_the_table_is_the_mean_of_single_runs(command: Command) -> None:
     assert cell["standard_error"] == pytest.approx(stdev(accuracies) / 2**0.5)
     other = answer["accuracy"]["jan"]["last"]["tasks"]["b → a"]
     assert answer["accuracy"]["jan"]["last"]["mean"]["mean"] == pytest.approx((cell["mean"] + other["mean"]) / 2)
+    rules = {rule: answer["accuracy"]["jan"][rule]["mean"]["mean"] for rule in ("last", "chosen", "oracle")}
+    assert rules["oracle"] >= max(rules["last"], rules["chosen"])
+    assert answer["criterion"] == DEFAULT
     assert set(answer["mean_per_class_accuracy"]) == {"source-only", "jan"}
     published = answer["accuracy"]["jan"]["published"]
     assert published["tasks"]["a → b"]["mean"] == 81
@@ -268,8 +272,8 @@ def outcomes_of(numbers: dict[str, dict[str, list[float]]]) -> list[Outcome]:
 def table():
     comparison, absent = plan("three.toml", ".", ["a2b"], ["dan", "jan"], 2)
     numbers = {
-        "dan": {"last": [70.0, 72.0], "entropy": [73.0, 73.0], "oracle": [75.0, 75.0]},
-        "jan": {"last": [80.0, 84.0], "entropy": [81.0, 85.0], "oracle": [90.0, 92.0]},
+        "dan": {"last": [70.0, 72.0], DEFAULT: [73.0, 73.0], "oracle": [75.0, 75.0]},
+        "jan": {"last": [80.0, 84.0], DEFAULT: [81.0, 85.0], "oracle": [90.0, 92.0]},
     }
     return tabulate(comparison, outcomes_of(numbers), None, absent)
 
@@ -278,10 +282,10 @@ def test_three_rules_a_method_and_what_was_published(table) -> None:
     shown = [(method, rule, cells) for method, rule, cells in table.texts("accuracy")]
     assert shown == [
         ("dan", "last", ["71.0 ± 1.0", "71.0 ± 1.0"]),
-        ("dan", "entropy", ["73.0 ± 0.0", "73.0 ± 0.0"]),
+        ("dan", DEFAULT, ["73.0 ± 0.0", "73.0 ± 0.0"]),
         ("dan", "oracle", ["75.0 ± 0.0", "75.0 ± 0.0"]),
         ("jan", "last", ["82.0 ± 2.0", "82.0 ± 2.0"]),
-        ("jan", "entropy", ["83.0 ± 2.0", "83.0 ± 2.0"]),
+        ("jan", DEFAULT, ["83.0 ± 2.0", "83.0 ± 2.0"]),
         ("jan", "oracle", ["91.0 ± 1.0", "91.0 ± 1.0"]),
         ("jan", "published", ["81.0", "–"]),
     ]
@@ -324,21 +328,21 @@ def test_html_is_one_page_without_a_second_file(table) -> None:
     assert not re.search(r"""(src|href)=|<script|url\(""", page)
 
 
+def test_a_wide_table_is_not_cut_where_no_terminal_is(command: Command, here: Path) -> None:
+    names = [f"a-domain-with-a-long-name-{i}" for i in range(4)]
+    (here / "wide.toml").write_text("\n".join(f"[domains.{name}]\npath = 'a.npz'" for name in names))
+    wide = ("compare", "--benchmark", "wide.toml", "--root", ".", "--methods", "source-only", "--seeds", 1)
+    outcome = command(*wide, "--steps", 1, "--batch-size", 8, "--jobs", 1)
+    assert "…" not in outcome.out
+    assert f"{names[0]}→{names[3]}" in outcome.out
+
+
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
 def test_every_form_is_printed(command: Command, form: str) -> None:
     outcome = command(*TABLE, *QUICK, "--methods", "source-only", "--seeds", 1, "--format", form)
     assert outcome.code == 0
     assert outcome.err == ""
     assert "source-only" in outcome.out
-
-
-def test_a_summary_with_a_selection_gives_its_choices() -> None:
-    measured = {"accuracy": 1.0, "mean_per_class_accuracy": 2.0}
-    plain = {"steps": 7, "evaluation": {**measured, "rows": 3}}
-    assert choices(plain) == {"last": {"step": 7, **measured}}
-    selected = {"last": {"step": 7, **measured}, "oracle": {"step": 3, **measured}}
-    assert choices({**plain, "selection": {"choices": selected}}) == selected
-    assert choices({"steps": 7, "evaluation": None})["last"]["accuracy"] is None
 
 
 # Recipes
@@ -383,18 +387,19 @@ def test_modern_is_our_default_and_others_are_as_published() -> None:
         (("--seeds", 0), "--seeds"),
         (("--out", "a.npz/x"), "choose another --out"),
         (("--methods", ","), "no method"),
+        (("--criterion", "informatio"), "did you mean 'information'"),
+        (("--criterion", "dev"), "--select dev"),
     ],
 )
 def test_a_mistake_is_told(refused: Callable[..., str], arguments: tuple, told: str) -> None:
     assert told in refused(*TABLE, *QUICK, *arguments)
 
 
-def test_an_unknown_criterion_names_those_there_are(table) -> None:
-    comparison, _ = plan("three.toml", ".", ["a2b"], ["jan"], 1)
-    outcomes = outcomes_of({"jan": {"last": [80.0], "entropy": [81.0], "oracle": [90.0]}})
-    assert tabulate(comparison, outcomes, "entropy").criterion == table.criterion == "entropy"
-    with pytest.raises(UserError, match="did you mean 'entropy'"):
-        tabulate(comparison, outcomes, "entropi")
+def test_a_criterion_that_holds_rows_out_is_asked_for(command: Command) -> None:
+    table = (*TABLE, *QUICK, "--methods", "jan", "--seeds", 1, "--criterion", "dev", "--select", "dev", "--json")
+    answer = json.loads(command(*table).out)
+    assert answer["criterion"] == "dev"
+    assert answer["accuracy"]["jan"]["chosen"]["mean"] is not None
 
 
 def test_all_domains_absent_is_told(refused: Callable[..., str], here: Path) -> None:

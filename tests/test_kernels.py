@@ -7,6 +7,7 @@ import reference
 import torch
 from torch import Tensor
 
+from jointadapt import kernels
 from jointadapt.kernels import (
     FIVE_SCALES,
     GaussianKernel,
@@ -134,3 +135,18 @@ def test_jan_kernels() -> None:
 def test_kernel_errors_state_the_fix(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GaussianKernel(**arguments)
+
+
+@pytest.mark.parametrize("least", [0, 2**60])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_of_either_library_are_the_product(
+    least: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "ONEDNN_LEAST", least)
+    generator = torch.Generator().manual_seed(0)
+    x, y, A = (torch.randn(*shape, generator=generator, dtype=dtype) for shape in ((5, 40), (7, 40), (5, 5)))
+    for left, right in ((x, y), (A, x.T), (A.T, x.T)):
+        expected = left.double() @ right.double().T
+        assert (kernels.inner_products(left, right) - expected).abs().max() < 1e-5
+    monkeypatch.setattr(kernels, "HAS_ONEDNN", False)
+    assert torch.equal(kernels.inner_products(x, y), x @ y.T)

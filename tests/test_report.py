@@ -102,7 +102,11 @@ def write_run(
             "rule": "snd",
             "step": 30,
             "candidates": [{"eligible": True}],
-            "choices": {"snd": {"step": 30, "accuracy": 87.0}, "oracle": {"step": 20, "accuracy": 91.25}},
+            "choices": {
+                "snd": {"step": 30, "accuracy": 87.0 if labels else None},
+                "last": {"step": 60, "accuracy": 85.5 if labels else None},
+                **({"oracle": {"step": 20, "accuracy": 91.25}} if labels else {}),
+            },
             "trade_off": {"rule": "snd", "chosen": 0.2, "trials": [{"trade_off": 0.2, "score": 3.5}]},
         },
         "source_accuracy": 99,
@@ -195,7 +199,7 @@ def test_the_first_screen_says_what_came_out(page: Page) -> None:
 def test_the_page_says_which_rule_chose_and_what_others_would_have_given(page: Page) -> None:
     for words in (
         "step 30, chosen by snd, which sees no target label",
-        "oracle 91.2 % (step 20): target accuracy, evaluation only",
+        "last 85.5 % (step 60), oracle 91.2 % (step 20): target accuracy, evaluation only",
         "0.2, chosen by snd (higher is better: 0.2: 3.5)",
     ):
         assert words in page.text

@@ -49,14 +49,14 @@ def _stop(arguments: list[str], metrics: Path, lines: int, number: signal.Signal
     """Start a run, send it the signal when it has written as many lines; return its exit code and what it said."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "jointadapt", *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     try:
         end = time.monotonic() + PATIENCE
         while not metrics.exists() or metrics.read_bytes().count(b"\n") < lines:
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < end, "no progress"
             time.sleep(0.005)
-        process.send_signal(number)
+        os.killpg(process.pid, number)  # as a terminal does: its workers hear it too
         said = process.communicate(timeout=PATIENCE)[1]
     finally:
         process.kill()
@@ -196,7 +196,7 @@ def test_code_in_a_checkpoint_does_not_run(command: Command, here: Path) -> None
 def test_torch_reads_a_checkpoint_and_finds_everything_in_it(command: Command, here: Path) -> None:
     assert command(*_train("run", *ARRAYS, "--no-baseline", "--method", "jan-a", "--steps", 3)).code == 0
     state = torch.load(here / "run" / "checkpoints" / "step-00000003.pt", weights_only=True)
-    assert {*state} == {"objective", "optimizer", "precision", "step", "chance", "config", "rows"}
+    assert {*state} == {"objective", "optimizer", "precision", "step", "chance", "config", "rows", "candidates"}
     assert {*state["chance"]} == {"torch", "cuda", "numpy", "python"}
     assert {name.partition(".")[0] for name in state["objective"]} == {"network", "method"}
     assert len(state["optimizer"]["state"]) == len(state["optimizer"]["param_groups"][0]["params"]) + sum(

@@ -364,7 +364,9 @@ def test_wrong_types_are_named_where_no_checker_runs():
     """Under pytest the annotations are checked first, so the checks are called directly."""
     with pytest.raises(TypeError, match=r"target must be a matrix.*layer 0 is a float.*numpy.asarray"):
         _read("target", [1.0, 2.0], least=2)
-    with pytest.raises(ValueError, match="method must be one of permutation, aggregated, cross, linear; got 'boot'"):
+    with pytest.raises(
+        ValueError, match="method must be one of permutation, aggregated, cross, fourier, linear; got 'boot'"
+    ):
         check_options("boot", 0.05, 1000)
 
 

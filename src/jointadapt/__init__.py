@@ -3,7 +3,15 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from jointadapt.discrepancy import jmmd_biased, jmmd_block, jmmd_linear, jmmd_unbiased, mmd_biased, mmd_unbiased
+from jointadapt.discrepancy import (
+    jmmd_biased,
+    jmmd_block,
+    jmmd_fourier,
+    jmmd_linear,
+    jmmd_unbiased,
+    mmd_biased,
+    mmd_unbiased,
+)
 from jointadapt.kernels import GaussianKernel
 from jointadapt.two_sample import two_sample_test
 
@@ -22,6 +30,7 @@ __all__ = [
     "from_arrays",
     "jmmd_biased",
     "jmmd_block",
+    "jmmd_fourier",
     "jmmd_linear",
     "jmmd_unbiased",
     "mmd_biased",

@@ -55,6 +55,8 @@ class Candidates:
         preprocessing = seen.backbone.preprocessing
         transform = preprocessing.evaluation() if preprocessing and self.target.holds_images else None
         evidence = Evidence(*activations(seen, self.target, transform))
+        if not (evidence.target_features.isfinite().all() and evidence.target_probabilities.isfinite().all()):
+            return  # a network about to diverge is no candidate
         if self.held_out is not None:
             sources = activations(seen, self.source, transform)
             evidence = replace(

@@ -247,7 +247,7 @@ def _ready(comparison: Comparison, configs: Sequence[Config], track: Track) -> I
         shell = recorded(backbone)
     with tempfile.TemporaryDirectory(prefix="jointadapt-") as folder:
         file = Path(folder) / "rows.pt"
-        torch.save({n: d.content for n, d in domains.items() if not d.holds_images}, file)
+        torch.save({n: d.rows(range(len(d))) for n, d in domains.items() if not d.holds_images}, file)
         slim = {n: d if d.holds_images else replace(d, content=torch.empty(0)) for n, d in domains.items()}
         yield Ready(slim, file, name, shell)
 
@@ -314,18 +314,9 @@ def _run(config: Config, data: Ready | None = None) -> Outcome | str:
         method=config.method,
         seed=config.seed,
         backbone=config.backbone,
-        choices=choices(summary),
+        choices=summary["selection"]["choices"],
         seconds=summary["seconds"],
     )
-
-
-def choices(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return rule → numbers of the checkpoint it chooses, of a run's summary."""
-    if "selection" in summary:
-        return summary["selection"]["choices"]
-    measured = summary["evaluation"] or {}
-    names = ("accuracy", "mean_per_class_accuracy")
-    return {"last": {"step": summary["steps"], **{name: measured.get(name) for name in names}}}
 
 
 @contextmanager

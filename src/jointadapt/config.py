@@ -46,7 +46,7 @@ class Config:
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="Dropout in the bottleneck.")
 
     steps: Annotated[int, Field(ge=1)] = Field(600, description="Training steps.")
-    batch_size: Annotated[int, Field(ge=2)] = Field(36, description="Rows of each domain in a step.")
+    batch_size: Annotated[int, Field(ge=2)] = Field(36, description="Rows of each domain in a step, over all devices.")
     learning_rate: Positive = Field(0.01, description="Initial rate of new layers; a pretrained backbone has a tenth.")
     rate_slope: Annotated[float, Field(ge=0)] = Field(10.0, description="α of the rate's decay η / (1 + α p)^0.75.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="L2 penalty on every weight.")
@@ -61,7 +61,7 @@ class Config:
     )
     ramp: bool = Field(True, description="Let λ rise from 0; without, it is the final λ from the first step.")
 
-    estimator: Literal["unbiased", "biased", "linear"] = Field(
+    estimator: Literal["unbiased", "biased", "linear", "fourier"] = Field(
         "unbiased", description="Of (J)MMD: DDC, DAN, JAN, JAN-A, RTN."
     )
     bandwidth: Bandwidth = Field("mean", description="γ of hidden layers: mean, median, or a number: (J)MMD, LMMD.")
@@ -86,8 +86,15 @@ class Config:
 
     device: str = Field("auto", description="auto, cpu, cuda, mps.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field("32-true", description="Of arithmetic.")
+    devices: Annotated[int, Field(ge=1)] = Field(1, description="Devices of this machine, a process each.")
+    num_nodes: Annotated[int, Field(ge=1)] = Field(1, description="Machines, each with as many devices.")
+    accumulate: Annotated[int, Field(ge=1)] = Field(
+        1, description="Parts in which a step's rows pass the backbone, twice: the memory of one, the same numbers."
+    )
+    channels_last: bool = Field(False, description="Keep images channels last in memory; faster on many GPUs.")
+    compile: bool = Field(False, description="Compile the backbone with torch.compile.")
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        "auto", description="Processes that decode images; auto: one a core, at most 8."
+        "auto", description="Processes of each device that decode images; auto: one a core, at most 8."
     )
     checkpoint_every: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="Steps between checkpoints; auto: ten a run."
@@ -122,7 +129,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also for bytes that are no text, numbers too long, nests too deep
         raise UserError(f"{path} is no valid TOML: {error}.") from error
 
 

@@ -1,21 +1,19 @@
 """Configuration → data, network, method, training, evaluation, report: the only room that knows all the others."""
 
 import copy
+import os
 import platform
 import shutil
-import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torchvision
 from lightning_fabric import Fabric
@@ -28,11 +26,15 @@ from jointadapt.candidates import LAST, Candidates
 from jointadapt.choosing import CANDIDATES, Choice, choose_model
 from jointadapt.config import Config, make_config
 from jointadapt.data import UNLABELLED, Batches, Domain
+from jointadapt.data.batches import share
+from jointadapt.data.domain import Transform
 from jointadapt.data.files import default_cache
 from jointadapt.data.labels import join_labelled
 from jointadapt.diagnosis import diagnose
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.evaluation import activations, calibration_error, evaluate, verdict
+from jointadapt.health import Checkup, divergence
+from jointadapt.interruption import stop_requests
 from jointadapt.methods import build_method, check_method, is_source_free
 from jointadapt.model import Model
 from jointadapt.networks import Network
@@ -47,18 +49,35 @@ from jointadapt.preparation import (
     thumbnail,
     workers,
 )
-from jointadapt.progress import Track, silent
+from jointadapt.progress import Track, first_process, silent
+from jointadapt.ranks import Ranks
 from jointadapt.report import write_report
 from jointadapt.runs import RunFolder, free_folder
 from jointadapt.selection import CRITERIA, FOLDS, choose, shares
-from jointadapt.trainer import Record, Trainer
+from jointadapt.trainer import Trainer
 
 BASELINE = "source-only"
 AUTO = "auto"
 RECORDS = 200
 PICTURED_ROWS = 300
+COMPARED_ROWS = 2_000  # of each domain, by which --method auto compares its models
 # What may change between an interruption and its resumption.
-FREE_OPTIONS = ("source", "target", "out", "baseline", "report", "device", "workers", "checkpoint_every", "cache")
+FREE_OPTIONS = (
+    "source",
+    "target",
+    "out",
+    "baseline",
+    "report",
+    "device",
+    "devices",
+    "num_nodes",
+    "accumulate",
+    "channels_last",
+    "compile",
+    "workers",
+    "checkpoint_every",
+    "cache",
+)
 TRADE_OFFS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -121,19 +140,24 @@ def execute(
     source = source or read_role(config.source, "source", cache, track)
     target = target or read_role(config.target, "target", cache, track)
     out = Path(config.out) if config.out else free_folder(source.name, target.name, config.method)
-    config = replace(config, backbone=choose_backbone(config.backbone, source), out=str(out))
-    made = [] if resuming else RunFolder(out).create()
+    made = RunFolder(out).create() if first_process() and not resuming else []
     try:
         fabric = _fabric(config)
-        data = prepare(config, source, target, fabric.device, cache, track)
+        ranks = Ranks(fabric.global_rank, fabric.world_size)
+        out = Path(fabric.broadcast(str(out)))
+        config = replace(config, backbone=choose_backbone(config.backbone, source), out=str(out))
+        track = track if fabric.is_global_zero else silent
+        with fabric.rank_zero_first(local=True):  # the others find its features in the cache
+            data = prepare(config, source, target, fabric.device, cache, track)
+        ranks.require(min(config.batch_size, len(data.source), len(data.target)))
     except BaseException:
         with suppress(OSError):
             for folder in made:  # nothing is in them yet
                 folder.rmdir()
         raise
-    for note in data.notes:
+    for note in data.notes if fabric.is_global_zero else ():
         warnings.warn(note, stacklevel=2)
-    RunFolder(out).write_config(config)
+    RunFolder(out, fabric.is_global_zero).write_config(config)
     baseline = None
     try:
         if config.method != BASELINE and (config.baseline or config.method == AUTO or is_source_free(config.method)):
@@ -147,8 +171,9 @@ def execute(
             run = _run(config, data, baseline, fabric, track)
     except Interrupted as stop:
         raise Interrupted(stop.number, out) from None
-    if config.report:
+    if config.report and fabric.is_global_zero:
         write_report(out, lambda row: thumbnail(data.pictures, row))
+    fabric.barrier()
     return run
 
 
@@ -157,7 +182,10 @@ def execute_prepared(config: Config, data: Prepared) -> Run:
 
     `config.out` may be the folder of an interrupted run, which is finished, or of a finished one, which is read.
     """
-    return _run(config, data, None, _fabric(config), silent)
+    fabric = _fabric(config)
+    if config.trade_off == "search":
+        config = replace(config, trade_off=_choose_trade_off(config, data, None, fabric, silent))
+    return _run(config, data, None, fabric, silent)
 
 
 def device_of(config: Config) -> torch.device:
@@ -166,19 +194,29 @@ def device_of(config: Config) -> torch.device:
 
 
 def _fabric(config: Config) -> Fabric:
+    """Return what runs the training on the devices; with several, this starts their processes or joins torchrun's."""
+    devices, nodes = config.devices, config.num_nodes
+    if torch.distributed.is_torchelastic_launched():
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    strategy = "auto" if devices * nodes == 1 else "ddp"
     try:
-        return Fabric(accelerator=config.device, devices=1, precision=config.precision)
+        fabric = Fabric(
+            accelerator=config.device, strategy=strategy, devices=devices, num_nodes=nodes, precision=config.precision
+        )
     except Exception as error:
         # Lightning has errors of its own for a device that is unknown, or not there, or not of this precision.
         reason = " ".join(str(error).split())[:160]
         raise UserError(
             f"--device {config.device} --precision {config.precision} cannot be used ({reason}); try --device auto."
         ) from error
+    fabric.launch()
+    return fabric
 
 
 def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, track: Track) -> Run:
     """Train one method, from its newest checkpoint if it has one, and write all of the run folder but the report."""
-    folder = RunFolder(Path(config.out))
+    folder = RunFolder(Path(config.out), fabric.is_global_zero)
     if folder.finished:
         return Run(Model.load(folder.path), folder.read_summary(), folder.path)
     folder.write_config(config)
@@ -189,18 +227,20 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
     network.float()  # also after training in float64, as rows are float32
     backbone = network.backbone
     transform = backbone.preprocessing.evaluation() if data.source.holds_images and backbone.preprocessing else None
-    features_s, probabilities_s = activations(network, data.source, transform, track=track)
-    features_t, probabilities_t = activations(network, data.target, transform, track=track)
+    ranks = Ranks(fabric.global_rank, fabric.world_size)
+    rows_s, rows_t = (_some_rows(len(domain)) for domain in (data.source, data.target))
+    features_s, probabilities_s = _activations(network, data.source, rows_s, transform, ranks, track)
+    features_t, probabilities_t = _activations(network, data.target, rows_t, transform, ranks, track)
     predicted = probabilities_t.argmax(1)
     if data.frozen:
         network.backbone = data.backbone
     model = Model(network.cpu().eval(), data.source.classes, config, data.shape)
-    model.save(folder.model)
+    if folder.writes:
+        model.save(folder.model)
     folder.write_predictions(data.target, probabilities_t)
-    rows_s, rows_t = (_some_rows(len(domain)) for domain in (data.source, data.target))
     folder.write_features(
-        source=features_s[rows_s].numpy(),
-        target=features_t[rows_t].numpy(),
+        source=features_s.numpy(),
+        target=features_t.numpy(),
         source_labels=data.source.labels[rows_s].numpy(),
         target_predicted=predicted[rows_t].numpy(),
         target_labels=data.target.labels[rows_t].numpy(),
@@ -233,16 +273,23 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
         },
     }
     folder.write_summary(summary)
+    fabric.barrier()  # what one rank has written, the others read
     return Run(model, summary, folder.path)
 
 
 def _choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric, track: Track) -> Run:
     """Train the candidates, each in a run folder of its own; the files of the best, or the baseline's, become ours."""
-    folder = RunFolder(Path(config.out))
+    folder = RunFolder(Path(config.out), fabric.is_global_zero)
     if folder.finished:
         return Run(Model.load(folder.path), folder.read_summary(), folder.path)
-    rows = [_rows_as_they_come(domain, config, data, fabric, track) for domain in (data.source, data.target)]
-    diagnosis = diagnose(rows[0], data.source.labels, rows[1], config.seed)
+    some = [_some_rows(len(domain), COMPARED_ROWS) for domain in (data.source, data.target)]
+    with fabric.rank_zero_first(local=True):
+        rows_s, rows_t = (
+            _rows_as_they_come(domain.select(rows.tolist()), config, data, fabric, track)
+            for domain, rows in zip((data.source, data.target), some, strict=True)
+        )
+    labels = data.source.labels[some[0]]
+    diagnosis = diagnose(rows_s, labels, rows_t, config.seed)
     runs = {BASELINE: baseline}
     for name in () if diagnosis.too_few else CANDIDATES:
         candidate = replace(config, method=name, baseline=False, out=str(folder.path / "candidates" / name))
@@ -251,7 +298,7 @@ def _choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric
     if diagnosis.too_few:
         choice = Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
     else:
-        choice = choose_model(rows[0], data.source.labels, rows[1], predicted)
+        choice = choose_model(rows_s, labels, rows_t, {name: classes[some[1]] for name, classes in predicted.items()})
     chosen = runs[choice.chosen]
     assert chosen.folder is not None
     folder.take(chosen.folder)
@@ -259,7 +306,8 @@ def _choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric
     temperature = cooling_temperature(probabilities, choice.believed)
     calibrated = tempered(probabilities, temperature)
     model = replace(chosen.model, temperature=temperature)
-    model.save(folder.model)
+    if folder.writes:
+        model.save(folder.model)
     folder.write_predictions(data.target, calibrated)
     against = _against(baseline, predicted[choice.chosen], data.target, choice.chosen)
     compared = "" if choice.chosen == BASELINE else " " + against["verdict"]
@@ -285,6 +333,7 @@ def _choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric
         "seconds": round(sum(run.summary["seconds"] for run in runs.values()), 1),
     }
     folder.write_summary(summary)
+    fabric.barrier()
     return Run(model, summary, folder.path)
 
 
@@ -304,6 +353,22 @@ def _rows_as_they_come(domain: Domain, config: Config, data: Prepared, fabric: F
         cache = Path(config.cache) if config.cache else default_cache()
         domain = features_of(domain, data.backbone, config.backbone, fabric.device, cache, workers(config), track)
     return domain.rows(range(len(domain))).flatten(1)
+
+
+def _activations(
+    network: Network, domain: Domain, pictured: Tensor, transform: Transform | None, ranks: Ranks, track: Track
+) -> tuple[Tensor, Tensor]:
+    """Return features of some rows and probabilities of all; each rank passes a part through the network."""
+    if ranks.count == 1:
+        return activations(network, domain, transform, track=track, pictured={*pictured.tolist()})
+    parts = [share(len(domain), rank, ranks.count) for rank in range(ranks.count)]
+    kept = [[row - part.start for row in pictured.tolist() if row in part] for part in parts]
+    own = parts[ranks.rank]
+    seen = activations(network, domain.select(own), transform, track=track, pictured={*kept[ranks.rank]})
+    device = next(network.parameters()).device
+    lengths = [[[len(rows)] for rows in each] for each in (kept, parts)]
+    features, probabilities = (ranks.gather(x.to(device), rows).cpu() for x, rows in zip(seen, lengths, strict=True))
+    return features, probabilities
 
 
 def _fit(
@@ -332,10 +397,15 @@ def _fit(
         ceiling=method.trade_off,
         ramp=config.ramp,
         weight_decay=config.weight_decay,
+        accumulate=config.accumulate,
+        channels_last=config.channels_last,
+        compiled=config.compile,
         sharpness=config.sharpness,
     )
     about = {"config": asdict(config), "rows": {"source": len(data.source), "target": len(data.target)}}  # pyright: ignore[reportArgumentType]
-    if (state := folder.read_checkpoint()) is not None:
+    with fabric.rank_zero_first():  # it sets damaged checkpoints aside, the others then read the same one
+        state = folder.read_checkpoint()
+    if state is not None:
         _check_same_training(state, about, folder.path)
         trainer.restore(state)
         candidates.restore(state["candidates"])
@@ -345,20 +415,32 @@ def _fit(
     source = candidates.training_source
     if data.given is not None:
         source = join_labelled(source, data.target, data.given)
-    batches = Batches(source, data.target, config.batch_size, config.seed, transform)
+    batches = Batches(source, data.target, config.batch_size, config.seed, transform, trainer.part)
     every = max(1, config.steps // 10) if config.checkpoint_every == "auto" else config.checkpoint_every
-    with _stop_requests() as requested:
+    checkup = Checkup(config.steps)
+    at_once = fabric.device.type == "cpu"
+    with stop_requests() as requested:
         records = trainer.train(batches.iterate(trainer.step, config.steps, workers(config)))
         for record in track(records, config.steps, f"training {config.method}", trainer.step):
-            if record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps:
-                folder.add_metrics(_finite(record))
+            written = record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps
             regular = record.step % every == 0 or record.step == config.steps
-            if regular and candidates.watched and fabric.is_global_zero:
+            stop = trainer.largest(*requested[:1])
+            kept = stop or regular
+            if (at_once or written or kept) and (fault := trainer.fault()):
+                raise divergence(fault, batches, folder.describe_checkpoints())
+            if written:
+                folder.add_metrics(record.numbers())
+            if checkup.due(record.step):
+                notes = checkup.look(record.step, trainer.condition())
+                for note in notes if folder.writes else ():
+                    warnings.warn(f"{config.method}, {note}", stacklevel=2)
+            if regular and candidates.watched:
                 candidates.add(record.step, network)
-            if requested or regular:
+            if kept:
                 folder.save_checkpoint(record.step, {**trainer.state(), **about, "candidates": candidates.state()})
-            if requested:
-                raise Interrupted(requested[0])
+            if stop:
+                fabric.barrier()
+                raise Interrupted(stop)
     return network
 
 
@@ -382,26 +464,28 @@ def _choose_trade_off(
     The criterion is the one that selects checkpoints, else transfer cross-validation, the paper's. One that holds rows
     out is averaged over folds of the source. A λ is eligible if its model of every fold is; "auto" if none is.
     """
-    out = Path(config.out)
+    out, run = Path(config.out), RunFolder(Path(config.out), fabric.is_global_zero)
     rule = "transfer-cv" if config.select == LAST else config.select
-    trials = (RunFolder(out).read_trade_offs() or {"trials": []})["trials"]
+    trials = (run.read_trade_offs() or {"trials": []})["trials"]
     for ceiling, fold in product(TRADE_OFFS, range(FOLDS if CRITERIA[rule].holds_out else 1)):
         if any((trial["trade_off"], trial["fold"]) == (ceiling, fold) for trial in trials):
             continue
-        folder = RunFolder(out / "trade-off" / f"{ceiling:g}-{fold}")
+        folder = RunFolder(out / "trade-off" / f"{ceiling:g}-{fold}", run.writes)
         candidates = Candidates(rule, data.source, data.target, _expected_shares(baseline, data), fold)
         _fit(
             replace(config, trade_off=ceiling, out=str(folder.path)), candidates, data, baseline, folder, fabric, track
         )
         trials.append({"trade_off": ceiling, "fold": fold, **candidates.judged(last=config.select == LAST)})
-        RunFolder(out).write_trade_offs({"rule": rule, "chosen": None, "trials": trials})
-        shutil.rmtree(folder.path)
+        run.write_trade_offs({"rule": rule, "chosen": None, "trials": trials})
+        if run.writes:
+            shutil.rmtree(folder.path)
     groups = [[trial for trial in trials if trial["trade_off"] == ceiling] for ceiling in TRADE_OFFS]
     allowed = [all(trial["eligible"] for trial in group) for group in groups]
     best = choose([mean(trial["score"] for trial in group) for group in groups], allowed)
     chosen = "auto" if best is None else TRADE_OFFS[best]
-    RunFolder(out).write_trade_offs({"rule": rule, "chosen": chosen, "trials": trials})
-    shutil.rmtree(out / "trade-off", ignore_errors=True)
+    run.write_trade_offs({"rule": rule, "chosen": chosen, "trials": trials})
+    if run.writes:
+        shutil.rmtree(out / "trade-off", ignore_errors=True)
     return chosen
 
 
@@ -425,38 +509,6 @@ def _inherit(network: Network, trained: Network) -> None:
     network.classifier.requires_grad_(False)
 
 
-@contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """Give a list that receives the signals that ask the process to stop; the second one stops it at once."""
-    requested: list[int] = []
-
-    def note(number: int, frame: Any) -> None:  # noqa: ARG001
-        if requested:
-            raise KeyboardInterrupt
-        requested.append(number)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are not ours
-        yield requested
-        return
-    try:
-        yield requested
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _finite(record: Record) -> dict[str, int | float]:
-    numbers = record.numbers()
-    if not np.isfinite([numbers["risk"], numbers["transfer"]]).all():
-        raise UserError(
-            f"training diverged at step {record.step} (risk {numbers['risk']}, transfer {numbers['transfer']}); "
-            "try a smaller --learning-rate or --trade-off."
-        )
-    return numbers
-
-
 def _against(baseline: Run | None, predicted: Tensor, target: Domain, method: str) -> dict[str, Any]:
     """Return what the summary says of the comparison with the source-only model."""
     if baseline is None or baseline.folder is None:
@@ -473,5 +525,5 @@ def _describe(domain: Domain, path: str) -> dict[str, Any]:
     return {"path": path, "rows": len(domain), "labelled": domain.labelled, "skipped": domain.skipped}
 
 
-def _some_rows(rows: int) -> Tensor:
-    return torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:PICTURED_ROWS].sort().values
+def _some_rows(rows: int, most: int = PICTURED_ROWS) -> Tensor:
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:most].sort().values

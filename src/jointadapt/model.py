@@ -54,7 +54,8 @@ class Model:
     def save(self, path: Path) -> None:
         """Write weights, classes and configuration as one safetensors file."""
         # One entry, as safetensors writes several in an order of chance; and nothing of where it was trained.
-        config = dataclasses.replace(self.config, out="", cache="", workers="auto")  # pyright: ignore[reportArgumentType]
+        unsaid = {"out": "", "cache": "", "workers": "auto", "devices": 1, "num_nodes": 1}
+        config = dataclasses.replace(self.config, **unsaid)  # pyright: ignore[reportArgumentType]
         about = {"classes": self.classes, "config": dataclasses.asdict(config), "shape": self.shape}  # pyright: ignore[reportArgumentType]
         about["temperature"] = self.temperature
         metadata = {"jointadapt": json.dumps(about)}

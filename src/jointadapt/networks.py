@@ -1,11 +1,13 @@
 """Backbone + bottleneck + classifier → `Activations`; gradient reversal."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from jointadapt.backbones import Backbone
+from jointadapt.kernels import wide
 
 BACKBONE_RATE = 0.1
 
@@ -80,10 +82,14 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Activations:
         """Return the activations of a batch."""
-        *hidden, last = self.backbone(x)
+        return self.head(self.backbone(x))
+
+    def head(self, hidden: Sequence[Tensor]) -> Activations:
+        """Return the activations from the backbone's layers: what is new in this network, without the backbone."""
+        *hidden, last = hidden
         features = self.bottleneck(last)
         logits = self.classifier(features)
-        return Activations(features, logits, (*hidden, features, logits.float().softmax(1)))
+        return Activations(features, logits, (*hidden, features, wide(logits).softmax(1)))
 
     def train(self, mode: bool = True) -> "Network":
         """Set the training mode; a frozen backbone, and BatchNorm in a pretrained one, stay in evaluation mode."""

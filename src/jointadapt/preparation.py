@@ -81,9 +81,9 @@ def choose_backbone(name: str, source: Domain) -> str:
     """Return the name of a backbone; "auto": resnet50 for image files, cnn for images in arrays, none for features."""
     if name != "auto":
         return name
-    if isinstance(source.content, Tensor):
-        return "cnn" if source.content.ndim == 4 else "none"
-    return "resnet50"
+    if source.shape is None:
+        return "resnet50"
+    return "cnn" if len(source.shape) == 3 else "none"
 
 
 def prepare(
@@ -136,25 +136,24 @@ def fit(config: Config, source: Domain, target: Domain) -> tuple[Domain, Domain,
 
 def _same_shape(source: Domain, target: Domain) -> tuple[Domain, Domain]:
     """Return both with rows of one shape: images get the source's size, grey ones colour if the other's have it."""
-    if not isinstance(source.content, Tensor) or not isinstance(target.content, Tensor):
+    wanted, got = source.shape, target.shape
+    if wanted is None or got is None or wanted == got:
         return source, target
-    wanted, got = source.content.shape[1:], target.content.shape[1:]
-    if wanted == got:
-        return source, target
-    if len(wanted) == len(got) == 3 and (wanted[0] == got[0] or {wanted[0], got[0]} == {1, 3}):
+    alike = len(wanted) == len(got) == 3 and (wanted[0] == got[0] or {wanted[0], got[0]} == {1, 3})
+    if alike and isinstance(source.content, Tensor) and isinstance(target.content, Tensor):
         channels = max(wanted[0], got[0])
-        resized = interpolate(target.content, tuple(wanted[1:]), mode="bilinear", antialias=True, align_corners=False)
+        resized = interpolate(target.content, wanted[1:], mode="bilinear", antialias=True, align_corners=False)
         domains = ((source, source.content), (target, resized))
         coloured = [replace(domain, content=x.expand(-1, channels, -1, -1).contiguous()) for domain, x in domains]
         return coloured[0], coloured[1]
-    raise UserError(f"source rows have shape {tuple(wanted)}, target rows {tuple(got)}; give both the same features.")
+    raise UserError(f"source rows have shape {wanted}, target rows {got}; give both the same features.")
 
 
 def thumbnail(domain: Domain, row: int) -> Image.Image | None:
     """Return a picture of a row, when it has one."""
-    if not isinstance(domain.content, Tensor):
+    if isinstance(domain.content, tuple):
         return open_rgb(domain.content[row])
-    pixels = domain.content[row]
+    (pixels,) = domain.rows([row])
     if pixels.ndim != 3 or len(pixels) not in (1, 3):
         return None
     pixels = 255 * (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp_min(1e-6)

@@ -1,5 +1,9 @@
-"""Progress of long loops: a function that wraps an iterable. Silent in the library; the command line shows bars."""
+"""Progress of long loops: a function that wraps an iterable. Silent in the library; the command line shows bars.
 
+Of several processes the first speaks.
+"""
+
+import os
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -32,6 +36,12 @@ def bars(items: Iterable[T], total: int, description: str, start: int = 0) -> It
             progress.advance(task)
 
 
+def first_process() -> bool:
+    """Return whether this is the first of several processes, or the only one, as its launcher's environment says."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK"))
+
+
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="progress.data.speed")
+        digits = 1 if task.speed and task.speed < 10 else 0
+        return Text(f"{task.speed:,.{digits}f}/s" if task.speed else "", style="progress.data.speed")

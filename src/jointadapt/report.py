@@ -45,7 +45,7 @@ def render(folder: Path, thumbnail: Thumbnail | None = None) -> str:
     """Return the page as text, its parts in the order in which they are read."""
     run = read_run(folder)
     classes = class_names(run)
-    return _template().render(
+    return page_template("report.html.j2").render(
         task=run.summary.get("task") or "Domain adaptation",
         method=method_title(run),
         summary=run.summary,
@@ -422,7 +422,8 @@ def _counted(number: int | None, word: str) -> str:
     return "" if number is None else f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
-def _template() -> jinja2.Template:
+def page_template(name: str) -> jinja2.Template:
+    """Return a template of a page; whatever is put into it shows as text."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jointadapt"),
         autoescape=True,
@@ -432,4 +433,4 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, points=points)
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)

@@ -27,9 +27,12 @@ KEPT_CHECKPOINTS = 2
 class RunFolder:
     """`config.toml`, `metrics.jsonl`, `checkpoints/`, `model.safetensors`, `predictions.csv`, `features.npz`,
     `summary.json` and `report.html`; with a baseline, a run folder `source-only/` within it.
+
+    Of several processes one `writes`; for the others writing does nothing.
     """
 
     path: Path
+    writes: bool = True
 
     @property
     def model(self) -> Path:
@@ -70,8 +73,19 @@ class RunFolder:
         """Return the checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*.pt"))
 
+    def describe_checkpoints(self) -> str:
+        """Return, for a message, what is kept of the training so far."""
+        names = [path.name for path in self.checkpoints()]
+        return (
+            f"the checkpoint before it is kept, {self.path / 'checkpoints' / names[-1]}"
+            if names
+            else "it had no checkpoint yet"
+        )
+
     def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
         """Write the checkpoint of a step, after the records up to it, then forget all but the newest ones."""
+        if not self.writes:
+            return
         with suppress(FileNotFoundError), (self.path / "metrics.jsonl").open("rb") as file:
             os.fsync(file.fileno())
         write_checkpoint(self.path / "checkpoints" / f"step-{step:08d}.pt", state)
@@ -80,8 +94,8 @@ class RunFolder:
 
     def read_checkpoint(self) -> dict[str, Any] | None:
         """Return the newest checkpoint that is whole, or None; a damaged one is told, and set aside as `.damaged`."""
-        remove_parts(self.path)
-        remove_parts(self.path / "checkpoints")
+        for folder in (self.path, self.path / "checkpoints") if self.writes else ():
+            remove_parts(folder)
         for path in reversed(self.checkpoints()):
             try:
                 return read_checkpoint(path)
@@ -89,7 +103,8 @@ class RunFolder:
                 before = [other.name for other in self.checkpoints() if other < path]
                 instead = f"from the one before, {before[-1]}" if before else "from the beginning, as none is before it"
                 warnings.warn(f"{error}; training goes on {instead}.", stacklevel=2)
-                path.replace(path.with_suffix(".damaged"))
+                if self.writes:
+                    path.replace(path.with_suffix(".damaged"))
         return None
 
     def start_metrics(self, step: int) -> list[dict[str, Any]]:
@@ -103,6 +118,8 @@ class RunFolder:
 
     def add_metrics(self, record: dict[str, int | float]) -> None:
         """Append a record."""
+        if not self.writes:
+            return
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -141,10 +158,13 @@ class RunFolder:
 
     def write_features(self, **arrays: np.ndarray) -> None:
         """Write the features of some rows of both domains, for the report's pictures."""
-        write_atomically(self.path / "features.npz", lambda file: np.savez_compressed(file, **arrays))  # pyright: ignore[reportArgumentType]
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)  # pyright: ignore[reportArgumentType]
+        self._write("features.npz", content.getvalue())
 
     def _write(self, name: str, content: bytes) -> None:
-        write_atomically(self.path / name, lambda file: file.write(content))
+        if self.writes:
+            write_atomically(self.path / name, lambda file: file.write(content))
 
 
 def _whole(line: bytes) -> bool:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from jointadapt.backbones import build_backbone, features_of, recorded
 from jointadapt.data import Domain, read_domain
 from jointadapt.data.files import default_cache, write_atomically
+from jointadapt.data.mapped import MappedRows
+from jointadapt.discrepancy import Rows
 from jointadapt.errors import UserError
 from jointadapt.evaluation import activations
 from jointadapt.figures import null_figure
@@ -200,7 +201,7 @@ def compare(
     elif backbone != "auto":
         raise UserError("arrays are compared as they are; leave --backbone out.")
     options = {"method": method, "permutations": permutations, "level": level}
-    samples = [[domain.rows(range(len(domain))).flatten(1)] for domain in seen]
+    samples = [[_rows(domain, method)] for domain in seen]
     comparisons = [_test(of, pair, samples, seed, options)]
     if model:
         samples = [list(activations(model.network, domain, track=track)) for domain in seen]
@@ -212,8 +213,15 @@ def compare(
     return Shift(described_s, described_t, tuple(comparisons), tuple(notes))
 
 
+def _rows(domain: Domain, method: str) -> Rows:
+    """Return the rows of arrays; where they lie on disk, and the method reads them slice by slice, there."""
+    if method == "fourier" and isinstance(domain.content, MappedRows):
+        return domain.content
+    return domain.rows(range(len(domain))).flatten(1)
+
+
 def _test(
-    of: str, pair: Sequence[Domain], samples: Sequence[list[Tensor]], seed: int, options: dict[str, Any]
+    of: str, pair: Sequence[Domain], samples: Sequence[Sequence[Rows]], seed: int, options: dict[str, Any]
 ) -> Comparison:
     try:
         test = two_sample_test(*samples, **options, generator=torch.Generator().manual_seed(seed))

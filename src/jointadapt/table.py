@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,12 +14,12 @@ import jointadapt
 from jointadapt.comparison import Comparison, Outcome
 from jointadapt.data.benchmarks import Published, Task
 from jointadapt.data.files import write_atomically
-from jointadapt.errors import unknown_name
+from jointadapt.errors import UserError, unknown_name
+from jointadapt.selection import CRITERIA, DEFAULT
 
 MEASURES = {"accuracy": "accuracy", "mean_per_class_accuracy": "mean per class"}
 LAST, ORACLE, PUBLISHED, UNCHOSEN = "last", "oracle", "published", "chosen"
 NONE = "–"
-CRITERION = "information"  # the middle row's, where none is named and runs were judged by it
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,14 @@ class Table:
             )
 
 
+def check_criterion(criterion: str | None, options: Mapping[str, Any]) -> None:
+    """Refuse, before any run, a criterion that is unknown or that runs with these options are not judged by."""
+    if criterion is not None and criterion not in CRITERIA:
+        raise unknown_name("criterion", criterion, CRITERIA)
+    if criterion is not None and CRITERIA[criterion].holds_out and options.get("select") != criterion:
+        raise UserError(f"{criterion} holds source rows out of every training; ask for that with --select {criterion}.")
+
+
 def tabulate(
     comparison: Comparison,
     outcomes: Sequence[Outcome],
@@ -168,11 +176,8 @@ def tabulate(
     absent: Sequence[str] = (),
     failures: Sequence[str] = (),
 ) -> Table:
-    """Return the table of some outcomes; `criterion` names the rule of the middle row."""
-    rules = dict.fromkeys(rule for outcome in outcomes for rule in outcome.choices if rule not in (LAST, ORACLE))
-    if criterion is not None and criterion not in rules:
-        raise unknown_name("criterion", criterion, rules or [LAST, ORACLE])
-    chosen = criterion or (CRITERION if CRITERION in rules else next(iter(rules), UNCHOSEN))
+    """Return the table of some outcomes; `criterion` names the rule of the middle row, a key of `CRITERIA`."""
+    chosen = criterion or DEFAULT
     benchmark, tasks = comparison.benchmark, comparison.tasks
     backbone = outcomes[0].backbone if outcomes else ""
     published = [row for row in benchmark.published if row.backbone == backbone]
@@ -232,8 +237,8 @@ def _notes(
     spread = f"mean ± standard error over {seeds} seeds" if seeds > 1 else "one seed"
     given = ", ".join(f"{n} = {v}" for n, v in options.items() if n not in ("cache", "workers", "weights", "device"))
     yield f"Percent of target rows, {spread}; recipe {comparison.recipe}" + (f", {given}." if given else ".")
-    chosen = f"{criterion}: the one this criterion chooses without target labels; " if criterion != UNCHOSEN else ""
-    yield f"last: the last checkpoint; {chosen}oracle: the best on target labels, which no one has."
+    chosen = f"{criterion}: the one that this criterion chooses without target labels"
+    yield f"last: the last checkpoint; {chosen}; oracle: the best on target labels, which no one has."
     if absent:
         yield f"Absent and left out, with their tasks: {', '.join(absent)}."
     if sources:

@@ -8,12 +8,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.checkpoint import checkpoint
 
 from jointadapt.checkpoints import chance, set_chance
 from jointadapt.data.batches import Batch
+from jointadapt.errors import UserError
 from jointadapt.methods import Method
 from jointadapt.networks import Activations, Network, reverse
+from jointadapt.ranks import Ranks, pool_batch_norm
 from jointadapt.schedules import learning_rate, trade_off
 
 TEACHER_DECAY = 0.99
@@ -35,39 +39,88 @@ class Record:
         return {**vars(self), "risk": self.risk.item(), "transfer": self.transfer.item()}
 
 
+@dataclass(frozen=True)
+class Fault:
+    """The first step with a loss that is not finite, or weights after it; `norm` is their Euclidean norm."""
+
+    step: int
+    risk: float
+    transfer: float
+    norm: float
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the network makes of the last batch in evaluation mode, of the domain that is worse off.
+
+    Args:
+        classes: how many classes are predicted.
+        spread: the mean squared distance of the features from their mean, as a share of their mean square.
+    """
+
+    classes: int
+    spread: float
+
+
 class Objective(nn.Module):
     """Network and method as one module: a batch → the two terms of Eq. (9).
 
     It adds to the activations what the method says it needs, and keeps the teacher: an exponential average of the
     network's weights, without dropout.
+
+    Of several ranks each passes its own rows through the backbone; the rest is computed from the rows of all.
+
+    Args:
+        accumulate: in so many parts the rows pass the backbone, each once more on the way back: the memory of one part.
+        channels_last: the layout of images.
     """
 
-    def __init__(self, network: Network, method: Method) -> None:
+    def __init__(
+        self, network: Network, method: Method, ranks: Ranks, accumulate: int = 1, channels_last: bool = False
+    ) -> None:
         super().__init__()
         self.network, self.method, self.teacher = network, method, None
+        self.ranks, self.accumulate = ranks, accumulate
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
         if method.wants_teacher:
             self.teacher = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(TEACHER_DECAY), use_buffers=True)
             self.teacher.requires_grad_(False)
 
-    def forward(self, x_s: Tensor, y_s: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x_s: Tensor, y_s: Tensor, x_t: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Return risk and transfer term; both domains pass the network in one call."""
-        source = target = None
-        if self.method.uses_source and self.method.uses_target:
-            source, target = self.network(torch.cat([x_s, x_t])).split(len(x_s))
-        elif self.method.uses_source:
-            source = self.network(x_s)
-        else:
-            target = self.network(x_t)
+        uses_source, uses_target = self.method.uses_source, self.method.uses_target
+        used = [x for x, wanted in ((x_s, uses_source), (x_t, uses_target)) if wanted]
+        lengths = self.ranks.numbers(*map(len, used), device=x_s.device)
+        seen = self.network.head(self._hidden(self.network, torch.cat(used), lengths, step))
+        source, target = (seen, None) if uses_source else (None, seen)
+        if uses_source and uses_target:
+            source, target = seen.split(sum(own[0] for own in lengths))
         if self.method.opposes_classifier:
             source, target = self._opposed(source), self._opposed(target)
         if self.teacher is not None and target is not None:
             with torch.no_grad():
-                target = target._replace(teacher=self.teacher.eval()(x_t).layers[-1])
+                network = self.teacher.eval().module
+                assert isinstance(network, Network)
+                hidden = self._hidden(network, x_t, [own[-1:] for own in lengths], step)
+                target = target._replace(teacher=network.head(hidden).layers[-1])
         if source is None:
             transfer = self.method(None, target)
             return torch.zeros_like(transfer), transfer
+        y_s = self.ranks.gather(y_s, [own[:1] for own in lengths])
         source = source._replace(labels=y_s)
         return cross_entropy(self.method.source_logits(source), y_s), self.method(source, target)
+
+    def _hidden(self, network: Network, x: Tensor, lengths: list[list[int]], step: int) -> list[Tensor]:
+        """Return what the backbone makes of this rank's rows, and of all others'."""
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=self.layout)
+        with self.ranks.own_chance(step, x.device):
+            if self.accumulate == 1:
+                layers = network.backbone(x)
+            else:
+                parts = [checkpoint(network.backbone, part, use_reentrant=False) for part in x.chunk(self.accumulate)]
+                layers = [torch.cat(layer) for layer in zip(*parts, strict=True)]
+        return [self.ranks.gather(layer, lengths) for layer in layers]
 
     def _opposed(self, sample: Activations | None) -> Activations | None:
         return sample and sample._replace(opposed=self.network.classifier(reverse(sample.features)))
@@ -90,8 +143,11 @@ class Trainer:
         sharpness: ρ; the risk is taken at θ + ε, the worst place at this distance by its gradient g, ε = ρ g / ‖g‖, the
             transfer term at θ. Two passes a step. Source: SDAT (Rangwani et al., ICML 2022), Eq. (11); SAM (Foret et
             al., ICLR 2021).
+        accumulate, channels_last: as `Objective`.
+        compiled: the backbone is compiled by torch.compile.
 
-    SGD with momentum 0.9 (Nesterov), schedules of the paper, Sec. 5.1.
+    On several ranks each gives `train` its own share of the global batch (`share`): risk, transfer and gradients are
+    those of the global batch, on every rank. SGD with momentum 0.9 (Nesterov), schedules of the paper, Sec. 5.1.
     """
 
     def __init__(
@@ -107,7 +163,21 @@ class Trainer:
         ramp: bool = True,
         weight_decay: float = 5e-4,
         sharpness: float = 0.0,
+        accumulate: int = 1,
+        channels_last: bool = False,
+        compiled: bool = False,
     ) -> None:
+        self.ranks = Ranks(fabric.global_rank, fabric.world_size)
+        if sharpness and self.ranks.count > 1:
+            raise UserError("--sharpness takes two passes a step, which several devices cannot share; use one device.")
+        if not network.backbone.pretrained:
+            _check_parts(network, accumulate)
+            if self.ranks.count > 1:
+                pool_batch_norm(network.backbone)
+        if compiled:
+            network.backbone.body.compile()
+        if channels_last:
+            network.backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.fabric, self.steps, self.step = fabric, steps, 0
         self.rate, self.slope, self.ceiling, self.ramp = rate, slope, ceiling, ramp
         self.sharpness = sharpness
@@ -117,7 +187,11 @@ class Trainer:
         optimizer = torch.optim.SGD(
             groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=weight_decay, fused=fused
         )
-        self.objective, self.optimizer = fabric.setup(Objective(network, method), optimizer)
+        self.objective, self.optimizer = fabric.setup(
+            Objective(network, method, self.ranks, accumulate, channels_last), optimizer
+        )
+        self.batch: Batch | None = None
+        self._fault = torch.zeros(4, device=fabric.device)
 
     def train(self, batches: Iterable[Batch]) -> Iterator[Record]:
         """Yield a record after each step; stops with the batches."""
@@ -128,15 +202,18 @@ class Trainer:
             weight = trade_off(p, self.ceiling) if self.ramp else self.ceiling
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
-            risk, transfer = self._backward([part.to(self.fabric.device) for part in batch], weight)
+            x_s, y_s, x_t = (part.to(self.fabric.device) for part in batch)
+            self.batch = x_s, y_s, x_t
+            risk, transfer = self._backward(self.batch, weight)
             self.optimizer.step()
             self.objective.module.follow()
             self.step += 1
+            self._note_fault(risk.detach(), transfer.detach())
             yield Record(self.step, p, risk.detach(), transfer.detach(), weight, rate)
 
     def _backward(self, batch: Sequence[Tensor], weight: float) -> tuple[Tensor, Tensor]:
         """Leave a step's gradients in the parameters, and return risk and transfer term."""
-        risk, transfer = self.objective(*batch)
+        risk, transfer = self.objective(*batch, self.step)
         self.optimizer.zero_grad()
         if not self.sharpness or not risk.requires_grad:
             self.fabric.backward(risk + weight * transfer)
@@ -151,11 +228,52 @@ class Trainer:
         with torch.no_grad():
             for p, gradient in zip(moved, gradients, strict=True):
                 p.add_(gradient / length.clamp_min(torch.finfo(length.dtype).tiny), alpha=self.sharpness)
-        self.fabric.backward(self.objective(*batch)[0])
+        self.fabric.backward(self.objective(*batch, self.step)[0])
         with torch.no_grad():
             for p, value in zip(moved, before, strict=True):
                 p.copy_(value)
         return risk, transfer
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Which part of each batch is this process's: its number, of how many."""
+        return self.ranks.rank, self.ranks.count
+
+    def largest(self, number: int = 0) -> int:
+        """Return the largest of the ranks' numbers, so that all stop together when one is asked to."""
+        return max(own for (own,) in self.ranks.numbers(number, device=self.fabric.device))
+
+    def _note_fault(self, risk: Tensor, transfer: Tensor) -> None:
+        """Remember, on the device and without waiting for it, the first step that is not finite.
+
+        A gradient that is not finite shows in the weights; one that a loss scale has skipped does not.
+        """
+        weights = [p.detach() for group in self.optimizer.param_groups for p in group["params"]]
+        norm = get_total_norm(weights).float()
+        for statistics in self.objective.buffers():  # of BatchNorm, which may overflow where the loss does not
+            norm = norm + 0 * statistics.sum()
+        seen = torch.stack([risk.float(), transfer.float(), norm])
+        fault = torch.cat([seen.new_full((1,), self.step), seen])
+        self._fault = torch.where((self._fault[0] > 0) | seen.isfinite().all(), self._fault, fault)
+
+    def fault(self) -> Fault | None:
+        """Return the first step that was not finite, if there was one; on a GPU this waits for the steps so far."""
+        step, *numbers = self._fault.tolist()
+        return Fault(int(step), *numbers) if step else None
+
+    @torch.inference_mode()
+    def condition(self) -> Condition:
+        """Return what the network makes of the last batch: one more forward, in evaluation mode."""
+        assert self.batch is not None
+        network, method = self.objective.module.network.eval(), self.objective.module.method
+        classes, spreads = [], []
+        for x, used in ((self.batch[0], method.uses_source), (self.batch[2], method.uses_target)):
+            if used:
+                seen, lengths = network(x), self.ranks.numbers(len(x), device=x.device)
+                classes.append(len(self.ranks.gather(seen.logits.argmax(1), lengths).unique()))
+                spreads.append(_spread(self.ranks.gather(seen.features.float(), lengths)))
+        self.objective.train()
+        return Condition(min(classes), min(spreads))
 
     def state(self) -> dict[str, Any]:
         """Return all that the next step depends on: weights, optimizer, loss scale, step and generators."""
@@ -174,3 +292,16 @@ class Trainer:
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.step = state["step"]
         set_chance(state["chance"])
+
+
+def _check_parts(network: Network, parts: int) -> None:
+    if parts > 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.backbone.modules()):
+        raise UserError(
+            f"--accumulate {parts} would give each part batch statistics of its own in this backbone; leave it out, or "
+            "give pretrained weights, whose statistics stay as they are."
+        )
+
+
+def _spread(rows: Tensor) -> float:
+    square = rows.square().mean()
+    return ((rows - rows.mean(0)).square().mean() / square).item() if square > 0 else 0.0

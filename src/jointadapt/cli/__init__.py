@@ -1,6 +1,7 @@
 """The command line: verbs, thin, one file a subject. The only room that prints and exits."""
 
 import io
+import logging
 import sys
 import warnings
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import click
 
 import jointadapt
+from jointadapt.cli.analyze import analyze
 from jointadapt.cli.compare import compare
 from jointadapt.cli.data import data
 from jointadapt.cli.demo import demo
@@ -18,6 +20,7 @@ from jointadapt.cli.suggest import suggest
 from jointadapt.cli.train import train
 from jointadapt.cli.use import evaluate, predict
 from jointadapt.errors import Interrupted, UserError, unknown_name
+from jointadapt.progress import first_process
 
 
 class _Verbs(click.Group):
@@ -37,13 +40,14 @@ def cli() -> None:
     """Train on labelled source and unlabelled target data, so that the classifier works on the target."""
 
 
-for verb in (train, compare, predict, evaluate, suggest, test, data, list_, demo):
+for verb in (train, compare, predict, evaluate, suggest, test, analyze, data, list_, demo):
     cli.add_command(verb)
 
 
 def main() -> None:
     """Run the command line: a user's mistake is one line and exit code 2, an interruption 128 + signal."""
     warnings.showwarning = _print_warning
+    logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)  # it tells of every process it starts
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a file's name may hold bytes that are no UTF-8
     try:
@@ -55,9 +59,14 @@ def main() -> None:
         context = error.ctx if isinstance(error, click.UsageError) else None
         print_error(error.format_message() + (f" See: {context.command_path} --help" if context else ""))
         sys.exit(2)
-    except (UserError, Interrupted) as error:
+    except UserError as error:
         print_error(str(error))
-        sys.exit(128 + error.number if isinstance(error, Interrupted) else 2)
+        sys.exit(2)
+    except Interrupted as error:
+        if not first_process():  # of several that stop together, one speaks and gives the code
+            sys.exit(0)
+        print_error(str(error))
+        sys.exit(128 + error.number)
     except (KeyboardInterrupt, click.Abort):
         print_error("interrupted")
         sys.exit(130)

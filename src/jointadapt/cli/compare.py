@@ -4,11 +4,10 @@ import os
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from jointadapt.cli.printing import as_json, print_json, track
+from jointadapt.cli.printing import as_json, print_json, print_table, track
 from jointadapt.flags import config_flags, read_flags
 
 OF_THE_TABLE = ("source", "target", "benchmark", "root", "task", "out", "method", "baseline", "report", "seed")
@@ -54,10 +53,11 @@ def compare(
     """
     from jointadapt.comparison import compare as run
     from jointadapt.comparison import plan
-    from jointadapt.table import tabulate
+    from jointadapt.table import check_criterion, tabulate
 
-    lists = {"tasks": _listed(tasks), "methods": _listed(methods)}
-    comparison, absent = plan(benchmark, root, **lists, seeds=seeds, recipe=recipe, out=out, **read_flags(flags))
+    lists, options = {"tasks": _listed(tasks), "methods": _listed(methods)}, read_flags(flags)
+    check_criterion(criterion, options)
+    comparison, absent = plan(benchmark, root, **lists, seeds=seeds, recipe=recipe, out=out, **options)
     outcomes, failures = run(comparison, jobs or os.cpu_count() or 1, track(json_))
     table = tabulate(comparison, outcomes, criterion, absent, failures)
     if out is not None:
@@ -81,17 +81,16 @@ def _listed(text: str) -> list[str]:
 def _print(table: Any) -> None:
     from jointadapt.table import MEASURES
 
-    console = Console()
     for number, measure in enumerate(table.rows):
         grid = Grid(f"{MEASURES[measure]}, %", "checkpoint", title=Text(table.title) if number == 0 else None)
         for heading in table.headings:
-            grid.add_column(heading, justify="right", no_wrap=True)
+            grid.add_column(heading, justify="right")
         before = None
         for method, rule, cells in table.texts(measure):
             if before not in (None, method):
                 grid.add_section()
             grid.add_row(Text(method if method != before else ""), rule, *cells)
             before = method
-        console.print(grid)
+        print_table(grid)
     for note in table.notes:
-        console.print(Text(note))
+        click.echo(note)

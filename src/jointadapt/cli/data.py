@@ -4,11 +4,10 @@ import dataclasses
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jointadapt.cli.printing import as_json, print_json
+from jointadapt.cli.printing import as_json, print_json, print_table
 
 
 @click.group()
@@ -39,7 +38,7 @@ def check(benchmark: str, root: str, json_: bool) -> None:
         for finding in findings:
             expected = "–" if finding.expected is None else f"{finding.expected:,}"
             table.add_row(finding.domain, f"{finding.rows:,}", expected, Text(finding.path or "absent"))
-        Console().print(table)
+        print_table(table)
         for finding in findings:
             for fault in finding.faults:
                 click.echo(f"{fault if fault.startswith(finding.domain) else f'{finding.domain}: {fault}'}")

@@ -6,8 +6,13 @@ import sys
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from jointadapt.progress import Track, bars, silent
+
+WIDEST = 10_000
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
 
@@ -20,6 +25,14 @@ def print_json(value: Any) -> None:
 def print_error(message: str) -> None:
     """Print one line; what is no text in it (line ends, terminal codes, bytes of no character) is escaped."""
     click.echo("jointadapt: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in message), err=True)
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as a terminal lets it be; as wide as it is where no terminal is."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum)
+    console.print(table)
 
 
 def track(json_: bool) -> Track:

@@ -16,9 +16,10 @@ from jointadapt.cli.printing import as_json, print_json, track
 @click.option("--weights", default="default", help="default (downloads), none, or a file. [default, or the run's]")
 @click.option(
     "--method",
-    type=click.Choice(["permutation", "aggregated", "cross", "linear"]),
+    type=click.Choice(["permutation", "aggregated", "cross", "fourier", "linear"]),
     default="permutation",
-    help="permutation: exact; aggregated: exact, any scale; cross: above 20,000 rows; linear: millions. [permutation]",
+    help="permutation: exact; aggregated: exact, any scale; cross: above 20,000 rows; fourier, linear: millions. "
+    "[permutation]",
 )
 @click.option("--permutations", type=int, default=1000, help="Relabellings: permutation, aggregated. [1000]")
 @click.option("--level", type=float, default=0.05, help="Rate of false alarms to accept. [0.05]")

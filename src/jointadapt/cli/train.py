@@ -11,6 +11,7 @@ from jointadapt.cli.printing import as_json, print_json, track
 from jointadapt.config import make_config, read_config
 from jointadapt.errors import UserError
 from jointadapt.flags import config_flags, read_flags
+from jointadapt.progress import first_process
 
 
 @click.command(short_help="Adapt to a target; leaves a run folder with model, predictions and report.")
@@ -34,6 +35,8 @@ def train(file: str | None, resumed: str | None, json_: bool, **flags: Any) -> N
     else:
         run = execute(make_config({**(read_config(file) if file else {}), **given}), track=bar)
     assert run.folder is not None
+    if not first_process():
+        return
     report = run.folder / "report.html"
     if json_:
         print_json({**run.summary, "run": str(run.folder), "report": str(report) if report.exists() else None})

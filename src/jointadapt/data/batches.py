@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from jointadapt.data.domain import Domain, Transform
+from jointadapt.data.loading import load
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -18,7 +19,8 @@ Batch = tuple[Tensor, Tensor, Tensor]
 class Batches(Dataset):
     """The batch of each step. Each domain is shuffled and cycled on its own; both give `batch_size` rows a step.
 
-    Shuffles and random transforms depend on (seed, step) only, not on the number of workers or on where a run began.
+    Shuffles depend on (seed, step) only, random transforms on the row's place in the batch too: not on the number of
+    workers, on where a run began, or on which `part` (number, of how many) of each batch this is.
     """
 
     source: Domain
@@ -26,40 +28,66 @@ class Batches(Dataset):
     batch_size: int
     seed: int
     transform: Transform | None = None
+    part: tuple[int, int] = (0, 1)
 
     def __getitem__(self, step: int) -> Batch:
-        rows_s = self._rows(self.source, step, 2 * self.seed)
-        rows_t = self._rows(self.target, step, 2 * self.seed + 1)
-        if self.transform is None:
-            return self.source.rows(rows_s), self.source.labels[rows_s], self.target.rows(rows_t)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mixed(self.seed, step))
-            x_s, x_t = self.source.rows(rows_s, self.transform), self.target.rows(rows_t, self.transform)
+        x_s, rows_s = self._batch(self.source, step, 2 * self.seed)
+        x_t, _ = self._batch(self.target, step, 2 * self.seed + 1)
         return x_s, self.source.labels[rows_s], x_t
+
+    def items(self, step: int) -> tuple[list[str], list[str]]:
+        """Return what the rows of a step are called, of source and target."""
+        rows_s, rows_t = self._rows(self.source, step, 2 * self.seed), self._rows(self.target, step, 2 * self.seed + 1)
+        return [self.source.items[row] for row in rows_s], [self.target.items[row] for row in rows_t]
 
     def iterate(self, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
         """Yield the batches of the steps start … stop − 1, decoded by worker processes for images."""
         workers = min(workers, stop - start) if self.transform is not None else 0
         if workers <= 0:
             return map(self.__getitem__, range(start, stop))
-        steps = range(start, stop)
-        # A loader draws a seed as it starts. From a generator of its own, or a resumed run's chance would be another.
-        loader = DataLoader(
-            self, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=4, generator=torch.Generator()
-        )
-        return iter(loader)
+
+        def loader(first: int) -> DataLoader:
+            # It draws a seed as it starts. From a generator of its own, or a resumed run's chance would be another.
+            options = {"num_workers": workers, "prefetch_factor": 4, "generator": torch.Generator()}
+            return DataLoader(self, batch_size=None, sampler=range(first, stop), **options)
+
+        return load(loader, start, stop)
+
+    def _batch(self, domain: Domain, step: int, stream: int) -> tuple[Tensor, list[int]]:
+        """Return this part of a batch, and the numbers of its rows."""
+        places = share(self.batch_size, *self.part)
+        rows = self._rows(domain, step, stream)[places.start : places.stop]
+        if self.transform is None:
+            return domain.rows(rows), rows
+        images = []
+        with torch.random.fork_rng(devices=[]):
+            for place, row in zip(places, rows, strict=True):
+                torch.manual_seed(_mixed(stream, step, place + 1))
+                images.append(domain.rows([row], self.transform)[0])
+        return torch.stack(images), rows
 
     def _rows(self, domain: Domain, step: int, stream: int) -> list[int]:
-        """Return rows step·B … of an endless stream of shuffles of the domain."""
+        """Return rows step·B … of an endless stream of shuffles of the domain: a batch, all parts of it."""
         first, size = step * self.batch_size, len(domain)
         places = range(first, first + self.batch_size)
-        return [_shuffle(size, stream, place // size)[place % size] for place in places]
+        return [int(_shuffle(size, stream, place // size)[place % size]) for place in places]
+
+
+def share(rows: int, part: int, parts: int) -> range:
+    """Return which of so many rows a part has: neighbours, as equal in number as can be.
+
+    >>> [share(7, part, 3) for part in range(3)]
+    [range(0, 3), range(3, 5), range(5, 7)]
+    """
+    least, larger = divmod(rows, parts)
+    first = part * least + min(part, larger)
+    return range(first, first + least + (part < larger))
 
 
 @lru_cache(maxsize=8)
-def _shuffle(size: int, stream: int, epoch: int) -> list[int]:
+def _shuffle(size: int, stream: int, epoch: int) -> Tensor:
     generator = torch.Generator().manual_seed(_mixed(stream, epoch))
-    return torch.randperm(size, generator=generator).tolist()
+    return torch.randperm(size, generator=generator)
 
 
 def _mixed(*numbers: int) -> int:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from jointadapt.data.images import read_image
+from jointadapt.data.mapped import MappedRows
+from jointadapt.data.shards import Member
 from jointadapt.errors import UserError
 
 UNLABELLED = -1
@@ -21,7 +23,7 @@ class Domain:
 
     Args:
         name: what people call it ("amazon").
-        content: a tensor (n, ...) of arrays, or the paths of n images.
+        content: a tensor (n, ...) of arrays, n rows on disk, or n images: paths, or members of tar archives.
         labels: int64 (n,), an index into `classes`, `UNLABELLED` where unknown.
         classes: the names of the classes.
         items: what a row is called in predictions.
@@ -29,7 +31,7 @@ class Domain:
     """
 
     name: str
-    content: Tensor | tuple[Path, ...]
+    content: Tensor | MappedRows | tuple[Path | Member, ...]
     labels: Tensor
     classes: tuple[str, ...]
     items: tuple[str, ...]
@@ -42,7 +44,7 @@ class Domain:
     @property
     def holds_images(self) -> bool:
         """Whether rows are image files, to be decoded and transformed."""
-        return not isinstance(self.content, Tensor)
+        return isinstance(self.content, tuple)
 
     @property
     def labelled(self) -> bool:
@@ -52,11 +54,11 @@ class Domain:
     @property
     def shape(self) -> tuple[int, ...] | None:
         """The shape of a row of arrays; None for images."""
-        return tuple(self.content.shape[1:]) if isinstance(self.content, Tensor) else None
+        return None if isinstance(self.content, tuple) else tuple(self.content.shape[1:])
 
     def rows(self, indices: Sequence[int], transform: Transform | None = None) -> Tensor:
         """Return the chosen rows as one tensor (len(indices), ...); images are decoded and transformed."""
-        if isinstance(self.content, Tensor):
+        if not isinstance(self.content, tuple):
             return self.content[list(indices)]
         if transform is None:
             raise ValueError("images need a transform that gives them one size.")
@@ -80,8 +82,13 @@ class Domain:
     def select(self, indices: Sequence[int]) -> "Domain":
         """Return the domain of the chosen rows only."""
         indices = list(indices)
-        content = self.content
-        content = content[indices] if isinstance(content, Tensor) else tuple(content[i] for i in indices)
+        match self.content:
+            case tuple():
+                content = tuple(self.content[i] for i in indices)
+            case Tensor():
+                content = self.content[indices]
+            case MappedRows():
+                content = self.content.select(indices)
         return replace(self, content=content, labels=self.labels[indices], items=tuple(self.items[i] for i in indices))
 
 

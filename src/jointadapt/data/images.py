@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from jointadapt.data.files import write_atomically
+from jointadapt.data.shards import Member
 from jointadapt.progress import Track, silent
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -26,33 +27,39 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path | Member) -> Tensor:
     """Return the picture as uint8 (3, height, width), turned as its EXIF data say; any mode becomes RGB."""
     return torch.from_numpy(np.array(open_rgb(path))).permute(2, 0, 1)
 
 
-def open_rgb(path: Path) -> Image.Image:
+def open_rgb(path: Path | Member) -> Image.Image:
     """Return the picture as Pillow reads it, in RGB, turned as its EXIF data say."""
-    with Image.open(path) as picture:
-        picture = ImageOps.exif_transpose(picture)
-        if picture.mode.startswith("I;16"):  # 16-bit grey: Pillow's own conversion would clip at 255
-            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-        return picture.convert("RGBA" if picture.mode == "P" else picture.mode).convert("RGB")
+    with path.open("rb") as file, Image.open(file) as picture:
+        return _as_rgb(picture)
 
 
-def defect(path: Path) -> str | None:
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):  # 16-bit grey: Pillow's own conversion would clip at 255
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return picture.convert("RGBA" if picture.mode == "P" else picture.mode).convert("RGB")
+
+
+def defect(path: Path | Member) -> str | None:
     """Return why the file is not a whole, readable image; None when it is one."""
     try:
-        with Image.open(path) as picture:
+        with path.open("rb") as file, Image.open(file) as picture:
             picture.draft("RGB", (64, 64))  # JPEG: decodes at an eighth of the size, and still reads all of the file
-            picture.load()
+            _as_rgb(picture)
     except Exception as error:
         # Decoders raise whatever they like on hostile bytes (struct.error, SyntaxError, ValueError…).
         return " ".join(str(error).split()) or type(error).__name__
     return None
 
 
-def find_defects(paths: Sequence[Path], cache: Path, track: Track = silent, name: str = "") -> dict[Path, str]:
+def find_defects(
+    paths: Sequence[Path | Member], cache: Path, track: Track = silent, name: str = ""
+) -> dict[Path | Member, str]:
     """Return the files that are no readable images, with the reason; remembered in the cache for unchanged files."""
     memory = cache / f"checked-{fingerprint(paths)}.json"
     with contextlib.suppress(OSError, ValueError, IndexError, AttributeError):  # nothing there, or damaged
@@ -63,11 +70,12 @@ def find_defects(paths: Sequence[Path], cache: Path, track: Track = silent, name
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         reasons = list(track(pool.map(defect, paths), len(paths), f"checking {name}"))
     found = {index: reason for index, reason in enumerate(reasons) if reason is not None}
-    write_atomically(memory, lambda file: file.write(json.dumps(found).encode()))
+    with contextlib.suppress(OSError):  # a full disk: they are checked again the next time
+        write_atomically(memory, lambda file: file.write(json.dumps(found).encode()))
     return {paths[index]: reason for index, reason in found.items()}
 
 
-def fingerprint(paths: Iterable[Path]) -> str:
+def fingerprint(paths: Iterable[Path | Member]) -> str:
     """Return a digest of the files' names, sizes and times of change."""
     digest = hashlib.sha256()
     for path in paths:

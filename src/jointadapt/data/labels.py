@@ -55,9 +55,14 @@ def join_labelled(source: Domain, target: Domain, given: Tensor) -> Domain:
     few = (given != UNLABELLED).nonzero().flatten().tolist()
     times = -(-len(source) // ((LABELLED_SHARE - 1) * len(few)))
     added = replace(target, labels=given).select(few * times)
-    if isinstance(source.content, Tensor) and isinstance(added.content, Tensor):
-        content = torch.cat([source.content, added.content])
-    else:
-        content = (*source.content, *added.content)
+    match source.content, added.content:
+        case Tensor(), Tensor():
+            content = torch.cat([source.content, added.content])
+        case tuple(), tuple():
+            content = (*source.content, *added.content)
+        case _:
+            raise UserError(
+                "target labels cannot be joined to rows that stay on disk; give both domains as arrays in memory."
+            )
     labels = torch.cat([source.labels, added.labels])
     return replace(source, content=content, labels=labels, items=source.items + added.items)

@@ -1,7 +1,9 @@
 """MATLAB's .mat and MNIST's idx files → arrays."""
 
 import gzip
+import math
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from scipy.sparse import issparse
 from jointadapt.errors import UserError
 
 ROWS = ("fts", "feas", "features", "x", "data")  # SURF and GoogLeNet files say fts, DeCAF feas, SVHN X
+MOST_BYTES = 2**30
 LABELS = ("labels", "label", "y", "gnd")
 
 
@@ -47,10 +50,12 @@ def read_idx(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _idx(path: Path, dimensions: int) -> np.ndarray:
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        magic, *shape = struct.unpack_from(f">{1 + dimensions}I", content)
-        if magic != 0x0800 + dimensions:
-            raise ValueError(f"its first number is {magic}, not {0x0800 + dimensions}")
-        return np.frombuffer(content, np.uint8, offset=4 * (1 + dimensions)).reshape(shape)
-    except (OSError, EOFError, struct.error, ValueError) as error:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            magic, *shape = struct.unpack(f">{1 + dimensions}I", file.read(4 * (1 + dimensions)))
+            if magic != 0x0800 + dimensions:
+                raise ValueError(f"its first number is {magic}, not {0x0800 + dimensions}")
+            if (size := math.prod(shape)) > MOST_BYTES:
+                raise ValueError(f"{size:,} bytes are announced")
+            return np.frombuffer(file.read(size), np.uint8).reshape(shape)
+    except (OSError, EOFError, struct.error, zlib.error, ValueError) as error:
         raise UserError(f"{path} cannot be read as an idx file ({error}).") from error

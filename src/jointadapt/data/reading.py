@@ -1,9 +1,11 @@
 """A path → a domain: folders of images, the field's image lists, arrays."""
 
 import os
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -12,18 +14,26 @@ from pyarrow import csv, parquet
 from torch import Tensor
 
 from jointadapt.data.domain import UNLABELLED, Domain
-from jointadapt.data.files import default_cache
-from jointadapt.data.images import find_defects, is_image
+from jointadapt.data.files import default_cache, write_atomically
+from jointadapt.data.images import SUFFIXES, find_defects, fingerprint, is_image
+from jointadapt.data.mapped import map_rows
 from jointadapt.data.matlab import is_idx, read_idx, read_mat
+from jointadapt.data.shards import read_index
 from jointadapt.errors import UserError
 from jointadapt.progress import Track, silent
 
+T = TypeVar("T")
+
 MOST_DEFECTS = 0.2
+IN_MEMORY = 2**28  # bytes; larger matrices stay on disk
+BATCH = 16_384  # rows of a table at a time
 TRAINING_KEYS = (("x_train", "y_train"), ("images_train", "labels_train"))
 FEATURE_KEYS = ("x", "features", "images", "data", *(rows for rows, _ in TRAINING_KEYS))
 LABEL_KEYS = ("y", "label", "labels", "class", "target", *(labels for _, labels in TRAINING_KEYS))
+MOST_UNPACKED = 2**30  # bytes of an archive that may grow by more than…
+MOST_GROWTH = 100
 ITEM_KEYS = ("item", "path", "id", "name", "file")
-KINDS = "a folder of images, an image list (.txt), or arrays (.npz, .npy, .mat, .csv, .parquet)"
+KINDS = "a folder of images, an image list (.txt), a .tar of images, or arrays (.npz, .npy, .mat, .csv, .parquet)"
 
 
 def read_domain(path: str | Path, cache: Path | None = None, track: Track = silent) -> Domain:
@@ -31,12 +41,14 @@ def read_domain(path: str | Path, cache: Path | None = None, track: Track = sile
 
     * a folder: one subfolder a class (images at any depth below it), or images without labels;
     * an image list `.txt`: a line an image, `path label`, or `path` alone; relative to the list's folder;
+    * `.tar`, or a folder of them: images, class in `KEY.cls` beside `KEY.jpg` (webdataset), else by folder;
     * `.npz`: rows in `x` (also features, images, data, x_train), labels in `y` (also label, labels, class, target,
       y_train);
-    * `.npy`: rows; labels in `NAME.labels.npy` beside it, if any;
+    * `.npy`: rows; labels in `NAME.labels.npy` beside it, if any; a matrix of over 256 MB stays on disk;
     * `.mat`: rows in `fts`, `feas`, `X` or data, labels in `labels` or `y`; SVHN's images too;
     * MNIST's `…images-idx3-ubyte`, `.gz` or not, labels in `…labels-idx1-ubyte` beside it;
-    * `.csv`, `.parquet`: numeric columns are features, a column `label` (also y, labels, class, target) the labels.
+    * `.csv`, `.parquet`: numeric columns are features, a column `label` (also y, labels, class, target) the labels;
+      of a larger `.parquet` the features are copied to the cache, and stay on disk.
 
     Unreadable images are named, left out and counted; more than a fifth of them is an error.
     """
@@ -45,11 +57,12 @@ def read_domain(path: str | Path, cache: Path | None = None, track: Track = sile
         near = sorted(other.name for other in path.parent.iterdir())[:8] if path.parent.is_dir() else []
         hint = f"{path.parent} holds {', '.join(near)}" if near else f"{path.parent} does not exist or is empty"
         raise UserError(f"{path} does not exist; {hint}. Give {KINDS}.")
-    domain = read_unchecked(path)
-    return readable(domain, cache or default_cache(), track) if domain.holds_images else domain
+    cache = cache or default_cache()
+    domain = read_unchecked(path, cache, track)
+    return readable(domain, cache, track) if domain.holds_images else domain
 
 
-def read_unchecked(path: Path) -> Domain:
+def read_unchecked(path: Path, cache: Path | None = None, track: Track = silent) -> Domain:
     """Return the domain at a path that exists; images are found, not yet looked at."""
     if path.is_dir():
         return _folder(path)
@@ -58,17 +71,18 @@ def read_unchecked(path: Path) -> Domain:
     match path.suffix.lower():
         case ".txt" | ".lst":
             return _image_list(path)
+        case ".tar":
+            return _shards([path], path.stem)
         case ".mat":
             return from_arrays(*read_mat(path), path.stem)
         case ".npz":
             return _npz(path)
         case ".npy":
-            labels = path.with_suffix(".labels.npy")
-            return from_arrays(_load(path), _load(labels) if labels.exists() else None, path.stem)
+            return _npy(path)
         case ".csv":
             return _table(_parse(path, csv.read_csv), path)
         case ".parquet":
-            return _table(_parse(path, parquet.read_table), path)
+            return _parquet(path, cache or default_cache(), track)
         case _:
             raise UserError(f"{path} is of no known kind; give {KINDS}.")
 
@@ -147,6 +161,8 @@ def _folder(path: Path) -> Domain:
             f"{path} holds both images ({len(flat)}, as {flat[0].name}) and folders of images ({', '.join(found)}); "
             "put every image into a class folder, or none."
         )
+    if not flat and not found and (archives := sorted(path.glob("*.tar"))):
+        return _shards(archives, path.resolve().name)
     if not flat and not found:
         raise UserError(f"{path} holds no images; give a folder of class folders with images, or of images alone.")
     paths = flat or tuple(image for images in found.values() for image in images)
@@ -154,6 +170,16 @@ def _folder(path: Path) -> Domain:
     empty = [folder.name for folder in folders if folder.name not in found] if found else []
     notes = (f"{path}: no images in {', '.join(empty)}; left out.",) if empty else ()
     return Domain(path.resolve().name, paths, torch.tensor(labels), tuple(found), tuple(map(str, paths)), notes)
+
+
+def _shards(archives: Sequence[Path], name: str) -> Domain:
+    members = read_index(archives, SUFFIXES)
+    if not members:
+        raise UserError(f"{archives[0]} holds no images; give an archive of KEY.jpg and KEY.cls, or of CLASS/NAME.jpg.")
+    images = tuple(image for image, _ in members)
+    classes = [int(text) if text is not None and text.isdecimal() else text for _, text in members]
+    labels, known = _encode(classes, len(images), name)
+    return Domain(name, images, labels, known, tuple(map(str, images)))
 
 
 def _images_below(folder: Path) -> list[Path]:
@@ -184,7 +210,7 @@ def read_list(path: Path) -> tuple[list[str], list[int | str | None]]:
 def _image_list(path: Path) -> Domain:
     names, labels = read_list(path)
     paths = [path.parent / name for name in names]
-    missing = [file for file in paths if not file.is_file()]
+    missing = [file for file in paths if not os.path.isfile(file)]  # noqa: PTH113  # Path's raises for a name too long
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of {len(paths)} images are not there, the first is {missing[0]}; paths are read "
@@ -201,7 +227,7 @@ def from_files(paths: Sequence[Path], labels: Sequence[int | str | None], name: 
 
 def readable(domain: Domain, cache: Path, track: Track) -> Domain:
     """Return the domain without its unreadable images; too many of them is an error."""
-    assert not isinstance(domain.content, Tensor)
+    assert isinstance(domain.content, tuple)
     defects = find_defects(domain.content, cache, track, domain.name)
     if not defects:
         return domain
@@ -223,10 +249,23 @@ def _load(path: Path) -> np.ndarray:
         raise UserError(f"{path} cannot be read as a NumPy array ({' '.join(str(error).split())}).") from error
 
 
+def _npy(path: Path) -> Domain:
+    file = path.with_suffix(".labels.npy")
+    y = _load(file) if file.exists() else None
+    rows = map_rows(path, IN_MEMORY)
+    if rows is None:
+        return from_arrays(_load(path), y, path.stem)
+    labels, classes = _encode(y, len(rows), path.stem)
+    return Domain(path.stem, rows, labels, classes, tuple(f"row {index}" for index in range(len(rows))))
+
+
 def _npz(path: Path) -> Domain:
     try:
+        _check_size(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key.lower(): archive[key] for key in archive.files}
+    except UserError:
+        raise
     except Exception as error:
         # As above, and an AttributeError for a single array under this name.
         raise UserError(f"{path} cannot be read as a NumPy archive ({' '.join(str(error).split())}).") from error
@@ -236,11 +275,55 @@ def _npz(path: Path) -> Domain:
     return from_arrays(rows, next((arrays[key] for key in LABEL_KEYS if key in arrays), None), path.stem)
 
 
-def _parse(path: Path, read) -> pa.Table:
+def _check_size(path: Path) -> None:
+    """Refuse an archive that would grow beyond all measure: zeros, as a decompression bomb holds, shrink 1000 times."""
+    with zipfile.ZipFile(path) as archive:
+        size, packed = sum(entry.file_size for entry in archive.infolist()), path.stat().st_size
+    if size > MOST_UNPACKED and size > MOST_GROWTH * packed:
+        raise UserError(
+            f"{path} has {packed:,} bytes and would unpack to {size:,}, as a decompression bomb does; if it is none, "
+            "save it by np.savez, not compressed."
+        )
+
+
+def _parse(path: Path, read: Callable[[str], T]) -> T:
     try:
         return read(str(path))
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as a table ({' '.join(str(error).split())}).") from error
+
+
+def _parquet(path: Path, cache: Path, track: Track) -> Domain:
+    """Return a table's rows; of a large one its features as a file of the cache, written batch by batch."""
+    with _parse(path, parquet.ParquetFile) as file:
+        rows, schema = file.metadata.num_rows, file.schema_arrow
+        others = [name for name in schema.names if name.lower() in LABEL_KEYS + ITEM_KEYS]
+        features = [field.name for field in schema if _is_numeric(field.type) and field.name not in others]
+        if 4 * rows * len(features) < IN_MEMORY:
+            return _table(_parse(path, parquet.read_table), path)
+        named = {name.lower(): file.read(columns=[name]).column(0).to_pylist() for name in others}
+        copy = cache / f"rows-{fingerprint([path])}.npy"
+        content = map_rows(copy, 0, path)
+        if content is None or content.shape != (rows, len(features)):
+            batches = track(file.iter_batches(BATCH, columns=features), -(-rows // BATCH), f"reading {path.stem}")
+            write_atomically(copy, lambda out: _write_npy(out, (rows, len(features)), batches))
+            content = map_rows(copy, 0, path)
+    assert content is not None
+    y = next((named[key] for key in LABEL_KEYS if key in named), None)
+    labels, classes = _encode(y, rows, path.stem)
+    items = next((named[key] for key in ITEM_KEYS if key in named), None)
+    names = map(str, items) if items is not None else (f"row {index}" for index in range(rows))
+    left_out = [name for name in schema.names if name not in (*features, *others)]
+    notes = (f"{path}: {', '.join(left_out)} left out, as not numeric.",) if left_out else ()
+    return Domain(path.stem, content, labels, classes, tuple(names), notes)
+
+
+def _write_npy(file: Any, shape: tuple[int, int], batches: Iterable[pa.RecordBatch]) -> None:
+    """Write batches of columns as one matrix of float32."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    for batch in batches:
+        columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+        file.write(np.stack(columns, axis=1).astype("<f4").tobytes())
 
 
 def _table(table: pa.Table, path: Path) -> Domain:

@@ -2,11 +2,13 @@
 
 A sample of layers is a sequence of matrices whose row i belongs to example i: hidden features first, then softmax
 probabilities. The pooled joint Gram matrix K = ∏_ℓ k^ℓ (source rows first) is the one currency: every estimator is read
-off it, in `estimators.py`; `engine.py` forms the quadratic ones and their gradients over tiles of K.
+off it, in `estimators.py`; `engine.py` forms the quadratic ones and their gradients over tiles of K; `fourier.py` stays
+without K: sums of random features whose products are K's values in the mean.
 """
 
 from jointadapt.discrepancy.estimators import (
     Layers,
+    Rows,
     jmmd_biased,
     jmmd_block,
     jmmd_linear,
@@ -15,11 +17,14 @@ from jointadapt.discrepancy.estimators import (
     mmd_biased,
     mmd_unbiased,
 )
+from jointadapt.discrepancy.fourier import jmmd_fourier
 
 __all__ = [
     "Layers",
+    "Rows",
     "jmmd_biased",
     "jmmd_block",
+    "jmmd_fourier",
     "jmmd_linear",
     "jmmd_unbiased",
     "joint_gram",

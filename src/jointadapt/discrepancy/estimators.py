@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,16 @@ from jointadapt.discrepancy.engine import weighted_sum
 from jointadapt.kernels import GaussianKernel, jan_kernels, squared_distances, wide
 
 Layers = Sequence[Tensor]
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """A matrix whose slices of rows are tensors: a tensor, or a file that is larger than memory."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
 
 
 def mmd_biased(K: Float[Tensor, "N N"], n: int) -> Float[Tensor, ""]:
@@ -59,7 +70,7 @@ def jmmd_biased(
     >>> jmmd_biased(layers, layers)
     tensor(0.)
     """
-    kernels = _check_layers(source_layers, target_layers, kernels)
+    kernels = check_layers(source_layers, target_layers, kernels)
     n, m = _sizes(source_layers, target_layers, least=1)
     weights = (1 / n**2, 1 / m**2, -1 / (n * m))
     diagonal = (1 / n + 1 / m) * math.prod([kernel.at_zero for kernel in kernels])
@@ -73,7 +84,7 @@ def jmmd_unbiased(
 
     Sign: either. Complexity as `jmmd_biased`. The authors' PyTorch code trains with this form.
     """
-    kernels = _check_layers(source_layers, target_layers, kernels)
+    kernels = check_layers(source_layers, target_layers, kernels)
     n, m = _sizes(source_layers, target_layers, least=2)
     weights = (1 / (n * (n - 1)), 1 / (m * (m - 1)), -1 / (n * m))
     return weighted_sum(source_layers, target_layers, kernels, weights)
@@ -89,7 +100,7 @@ def jmmd_linear(
     Sign: either (unbiased, with a larger variance than `jmmd_unbiased`). Samples must be of one, even, size; pairs are
     neighbouring rows, so shuffle first. Source: Long et al., ICML 2017, Eq. (11); Gretton et al., JMLR 2012, Lemma 14.
     """
-    kernels = _check_layers(source_layers, target_layers, kernels)
+    kernels = check_layers(source_layers, target_layers, kernels)
     n, m = len(source_layers[0]), len(target_layers[0])
     if n != m or n % 2:
         raise ValueError(
@@ -128,7 +139,7 @@ def jmmd_block(
     >>> jmmd_block([x], [y], kernels, block_size=8).isclose(jmmd_unbiased([x], [y], kernels))
     tensor(True)
     """
-    kernels = _check_layers(source_layers, target_layers, kernels)
+    kernels = check_layers(source_layers, target_layers, kernels)
     n, m = len(source_layers[0]), len(target_layers[0])
     if block_size is None:
         block_size = next((size for size in range(math.isqrt(n), 1, -1) if n % size == 0), n)
@@ -153,7 +164,7 @@ def joint_gram(
 
     O(N²) memory; plain autograd, so differentiable as often as you like.
     """
-    kernels = _check_layers(source_layers, target_layers, kernels)
+    kernels = check_layers(source_layers, target_layers, kernels)
     gram = None
     for kernel, source, target in zip(kernels, source_layers, target_layers, strict=True):
         rows = torch.cat([source, target])
@@ -166,23 +177,25 @@ def joint_gram(
 def _check_split(K: Tensor, n: int, least: int) -> None:
     if K.ndim != 2 or K.shape[0] != K.shape[1]:
         raise ValueError(f"K must be the square Gram matrix of the pooled sample; got shape {tuple(K.shape)}.")
-    _check_sizes(n, len(K) - n, least)
+    check_sizes(n, len(K) - n, least)
 
 
 def _sizes(source_layers: Layers, target_layers: Layers, least: int) -> tuple[int, int]:
     n, m = source_layers[0].shape[0], target_layers[0].shape[0]
-    _check_sizes(n, m, least)
+    check_sizes(n, m, least)
     return n, m
 
 
-def _check_sizes(n: int, m: int, least: int) -> None:
+def check_sizes(n: int, m: int, least: int) -> None:
+    """Raise a ValueError where a sample has fewer rows than an estimator needs."""
     if n < least or m < least:
         raise ValueError(f"this estimator needs {least} or more rows of each sample; got {n} and {m}.")
 
 
-def _check_layers(
-    source_layers: Layers, target_layers: Layers, kernels: Sequence[GaussianKernel] | None
+def check_layers(
+    source_layers: Sequence[Rows], target_layers: Sequence[Rows], kernels: Sequence[GaussianKernel] | None
 ) -> Sequence[GaussianKernel]:
+    """Return the kernels, JAN's where there are none, after checking that both samples have the same layers."""
     if isinstance(source_layers, Tensor) or isinstance(target_layers, Tensor):
         raise TypeError("source_layers and target_layers are sequences of matrices; put a single layer into a list.")
     if len(source_layers) != len(target_layers) or not source_layers:
@@ -192,7 +205,7 @@ def _check_layers(
     for sample, layers in (("source", source_layers), ("target", target_layers)):
         rows = layers[0].shape[:1]
         for layer in layers:
-            if layer.ndim != 2 or layer.shape[:1] != rows:
+            if len(layer.shape) != 2 or layer.shape[:1] != rows:
                 shapes = [tuple(layer.shape) for layer in layers]
                 raise ValueError(f"each {sample} layer must be a matrix with one row an example; got shapes {shapes}.")
     for index, (source, target) in enumerate(zip(source_layers, target_layers, strict=True)):

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from jointadapt.discrepancy import jmmd_biased, jmmd_linear, jmmd_unbiased
+from jointadapt.discrepancy import jmmd_biased, jmmd_fourier, jmmd_linear, jmmd_unbiased
 from jointadapt.kernels import GaussianKernel
 from jointadapt.networks import Activations
 from jointadapt.two_sample import optimal_weights
 
-ESTIMATORS = {"unbiased": jmmd_unbiased, "biased": jmmd_biased, "linear": jmmd_linear}
+ESTIMATORS = {"unbiased": jmmd_unbiased, "biased": jmmd_biased, "linear": jmmd_linear, "fourier": jmmd_fourier}
 FEWEST_WEIGHED = 4
 
 Kernels = Sequence[GaussianKernel]

@@ -13,7 +13,7 @@ class DAN(Method):
     """Multi-kernel MMD² of each layer, summed over the layers: Σ_ℓ MMD²(X_s^ℓ, X_t^ℓ).
 
     Args:
-        estimator: "unbiased", "biased" or "linear" (the paper's).
+        estimator: "unbiased", "biased", "linear" (the paper's) or "fourier".
         bandwidth, scales: of the Gaussians on every layer.
         kernel_weights: "equal", or "optimal" (the paper's): on every layer, those of highest test power in this batch.
 

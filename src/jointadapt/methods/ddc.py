@@ -13,7 +13,7 @@ class DDC(Method):
     """MMD² with one kernel on one layer, the features: MMD²(f_s, f_t).
 
     Args:
-        estimator: "unbiased", "biased" or "linear".
+        estimator: "unbiased", "biased", "linear" or "fourier".
         bandwidth: of the one Gaussian.
 
     The original has a linear kernel, ‖mean f_s − mean f_t‖², whose size follows the number and size of the features, so

@@ -13,7 +13,7 @@ class JAN(Method):
     """JMMD² of all layers jointly: D̂_L(P, Q), Eq. (7).
 
     Args:
-        estimator: "unbiased", "biased" (Eq. 7) or "linear" (Eq. 11).
+        estimator: "unbiased", "biased" (Eq. 7), "linear" (Eq. 11) or "fourier".
         bandwidth, scales: of the sum of Gaussians on every layer but the last.
         kernel_weights: "equal", or "optimal": of those Gaussians, as DAN's, from the batch's own features.
         output_bandwidth: γ of the one Gaussian on the softmax layer.

@@ -1,8 +1,8 @@
 """Two samples of layers → do their distributions differ? A statistic, a p-value, and the rows that say so.
 
-Four methods, one result (`TwoSampleTest`): "permutation" (exact at any size), "aggregated" (exact, over several
-bandwidths without a split), "cross" and "linear" (a normal threshold in place of permutations, for many rows).
-`optimal_weights` finds the weights of a multi-kernel that give the highest test power.
+Five methods, one result (`TwoSampleTest`): "permutation" (exact at any size), "aggregated" (exact, over several
+bandwidths without a split), "cross", "fourier" and "linear" (a normal threshold in place of permutations, for many
+rows). `optimal_weights` finds the weights of a multi-kernel that give the highest test power.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,17 @@ from typing import Literal, get_args
 
 import torch
 
+from jointadapt.discrepancy.estimators import check_layers
 from jointadapt.kernels import GaussianKernel
-from jointadapt.two_sample.normal import cross_test, linear_test
+from jointadapt.two_sample.normal import cross_test, fourier_test, linear_test
 from jointadapt.two_sample.permutation import MULTIPLES, aggregated_test, permutation_test
 from jointadapt.two_sample.result import TwoSampleTest
-from jointadapt.two_sample.samples import Sample, pool
+from jointadapt.two_sample.samples import Sample, pool, unread
 from jointadapt.two_sample.weights import optimal_weights
 
 __all__ = ["Method", "Sample", "TwoSampleTest", "check_options", "optimal_weights", "two_sample_test"]
 
-Method = Literal["permutation", "aggregated", "cross", "linear"]
+Method = Literal["permutation", "aggregated", "cross", "fourier", "linear"]
 
 
 def two_sample_test(
@@ -32,6 +33,7 @@ def two_sample_test(
     level: float = 0.05,
     method: Method = "permutation",
     multiples: Sequence[float] = MULTIPLES,
+    features: int = 1024,
     tile: int = 512,
     generator: torch.Generator | None = None,
 ) -> TwoSampleTest:
@@ -48,16 +50,20 @@ def two_sample_test(
         method: "permutation": unbiased (J)MMD², p = (1 + k)/(1 + B), exact at any size (Gretton et al., JMLR 2012).
             "aggregated": MMD-FUSE over `multiples` of the bandwidth, exact (Biggs, Schrab, Gretton, NeurIPS 2023).
             "cross": studentised cross MMD, normal threshold, from about 100 rows (Shekhar, Kim, Ramdas, NeurIPS 2022).
+            "fourier": "cross" in linear time and bounded memory, by random features; a layer may then also be a file
+            whose slices are tensors (`MappedRows`), or a memory-mapped array.
             "linear": linear-time MMD, normal threshold (Gretton et al., JMLR 2012, Sec. 6); very many rows.
         multiples: for "aggregated", the factors by which every layer's bandwidth is multiplied.
+        features: for "fourier", how many.
         tile: rows and columns of K held at a time.
         generator: the source of chance, or None for one with a fixed seed, so that a repeated call repeats its answer.
 
     Sign: the (J)MMD² estimates are unbiased, so about half of them are negative when the distributions agree; tests are
     one-sided, large values reject. With equal sizes the biased estimate would give the same p-value.
     Complexity, for N rows in all: "permutation" O(N² (d + B)) time, O(N (d + B) + tile B) memory (one byte for each of
-    the N B labels); "aggregated" the same for every multiple; "cross" O(N² d) time; "linear" O(N d) time. Half
-    precision is computed in float32, float64 in float64 (several times slower on a CPU).
+    the N B labels); "aggregated" the same for every multiple; "cross" O(N² d) time; "fourier" O(N D d) time, O(D + N)
+    memory beyond the layers; "linear" O(N d) time. Half precision is computed in float32, float64 in float64 (several
+    times slower on a CPU).
 
     >>> generator = torch.Generator().manual_seed(0)
     >>> x = torch.randn(60, 2, generator=generator)
@@ -68,6 +74,13 @@ def two_sample_test(
     """
     check_options(method, level, permutations)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
+    if method == "fourier":
+        layers = unread("source", source), unread("target", target)
+        kernels = (kernels,) if isinstance(kernels, GaussianKernel) else kernels
+        if kernels is None and len(layers[0]) == 1:
+            kernels = (GaussianKernel(),)
+        with torch.no_grad():
+            return fourier_test(*layers, check_layers(*layers, kernels), level, features, generator)
     rows = pool(source, target, kernels, generator)
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
         match method:

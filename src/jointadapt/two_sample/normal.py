@@ -1,11 +1,15 @@
 """Tests without permutations: a studentised statistic against a normal threshold, for many rows."""
 
+from collections.abc import Iterator, Sequence
 from math import erfc, inf, prod, sqrt
 from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
+from jointadapt.discrepancy import Rows
+from jointadapt.discrepancy.fourier import TILE, Drawn, draw, joint_features
+from jointadapt.kernels import GaussianKernel
 from jointadapt.two_sample.result import TwoSampleTest, null_levels
 from jointadapt.two_sample.samples import Pooled, pair_distances, quadruple, shuffled
 
@@ -37,7 +41,8 @@ def cross_test(pooled: Pooled, level: float, tile: int, generator: torch.Generat
     at_source, at_target = witness[first[: n // 2]], witness[first[n // 2 :]]
     statistic = float(at_source.mean() - at_target.mean())
     deviation = sqrt(at_source.var() / len(at_source) + at_target.var() / len(at_target))
-    return _conclude("cross", pooled, level, statistic, deviation, torch.cat([witness[:n], -witness[n:]]))
+    contributions = (witness[:n], -witness[n:])
+    return _conclude("cross", level, statistic, deviation, contributions, len(pooled.layers))
 
 
 def linear_test(pooled: Pooled, level: float, tile: int, generator: torch.Generator) -> TwoSampleTest:
@@ -54,7 +59,54 @@ def linear_test(pooled: Pooled, level: float, tile: int, generator: torch.Genera
     h = quadruple(prod((kernel(D, bandwidth) for kernel, D, bandwidth in kernels), start=torch.ones(())).double())
     witness = torch.zeros(len(pooled), dtype=torch.float64, device=pooled.device)
     witness[first] = witness[second] = h / 2
-    return _conclude("linear", pooled, level, float(h.mean()), sqrt(h.var() / len(h)), witness)
+    contributions = (witness[: pooled.n], witness[pooled.n :])
+    return _conclude("linear", level, float(h.mean()), sqrt(h.var() / len(h)), contributions, len(pooled.layers))
+
+
+def fourier_test(
+    source: Sequence[Rows],
+    target: Sequence[Rows],
+    kernels: Sequence[GaussianKernel],
+    level: float,
+    features: int,
+    generator: torch.Generator,
+) -> TwoSampleTest:
+    """Return `cross_test` with the kernel of D random Fourier features: three passes over the rows, which may be files.
+
+    The halves are every other row, so that a file is read from its start to its end. Contributions as `cross_test`.
+    Random features are a kernel of their own, so the level is that of `cross_test` whatever their number.
+    Complexity: O(N D Σd) time, memory O(tile · D + N).
+    """
+    sizes = (source[0].shape[0], target[0].shape[0])
+    _check_rows("fourier", *sizes)
+    drawn = draw(source, target, kernels, features, generator)
+    sums = [
+        [torch.stack(half).sum(0) for half in zip(*_halved(sample, drawn), strict=True)] for sample in (source, target)
+    ]
+    for name, halves in zip(("source", "target"), sums, strict=True):
+        if not all(torch.isfinite(half).all() for half in halves):
+            raise ValueError(f"{name} has NaN or infinity; expected finite numbers. Drop or impute them.")
+    counts = [(size - size // 2, size // 2) for size in sizes]
+    scale = 2 * prod(kernel.at_zero for kernel in kernels) / features
+    (n, S), (m, T) = zip(counts, sums, strict=True)
+    weights = [scale * (S[half] / n[half] - T[half] / m[half]) for half in (1, 0)]  # of the other half
+    witness = [torch.empty(size, dtype=torch.float64) for size in sizes]
+    for sample, values in zip((source, target), witness, strict=True):
+        for start in range(0, len(values), TILE):
+            seen = joint_features([rows[start : start + TILE] for rows in sample], drawn)
+            for half, weight in enumerate(weights):
+                values[start + half : start + TILE : 2] = (seen[half::2] @ weight.to(seen)).double().cpu()
+    at_source, at_target = (values[::2] for values in witness)
+    statistic = float(at_source.mean() - at_target.mean())
+    deviation = sqrt(at_source.var() / len(at_source) + at_target.var() / len(at_target))
+    return _conclude("fourier", level, statistic, deviation, (witness[0], -witness[1]), len(source))
+
+
+def _halved(sample: Sequence[Rows], drawn: Sequence[Drawn]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield, tile by tile, the sums of the features of every other row, from the first and from the second."""
+    for start in range(0, sample[0].shape[0], TILE):
+        seen = joint_features([rows[start : start + TILE] for rows in sample], drawn)
+        yield seen[::2].sum(0).double(), seen[1::2].sum(0).double()
 
 
 def _halves(n: int, m: int, pooled: Pooled) -> Tensor:
@@ -73,7 +125,12 @@ def _check_rows(method: str, n: int, m: int) -> None:
 
 
 def _conclude(
-    method: str, pooled: Pooled, level: float, statistic: float, deviation: float, witness: Tensor
+    method: str,
+    level: float,
+    statistic: float,
+    deviation: float,
+    contributions: tuple[Tensor, Tensor],
+    layers: int,
 ) -> TwoSampleTest:
     z = statistic / deviation if deviation > 0 else inf if statistic > 0 else -inf
     p_value = erfc(z / sqrt(2)) / 2
@@ -83,10 +140,10 @@ def _conclude(
         rejected=p_value <= level,
         level=level,
         null_quantiles={q: deviation * NormalDist().inv_cdf(q) for q in null_levels(level)},
-        source_contributions=witness[: pooled.n],
-        target_contributions=witness[pooled.n :],
-        sizes=(pooled.n, len(pooled) - pooled.n),
-        layers=len(pooled.layers),
+        source_contributions=contributions[0],
+        target_contributions=contributions[1],
+        sizes=(len(contributions[0]), len(contributions[1])),
+        layers=layers,
         method=method,
         permutations=0,
     )

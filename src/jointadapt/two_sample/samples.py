@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from jointadapt.discrepancy import Rows
 from jointadapt.kernels import GaussianKernel, jan_kernels, squared_distances, wide
 
-Array = np.ndarray | Tensor
+Array = np.ndarray | Tensor | Rows
 Sample = Array | Sequence[Array]
-Rows = slice | Tensor
+Chosen = slice | Tensor
 
 MEDIAN_ROWS = 4096
 
@@ -37,7 +39,7 @@ class Pooled:
     def device(self) -> torch.device:
         return self.layers[0].device
 
-    def grams(self, rows: Rows, columns: Rows | None = None, multiples: Sequence[float] = (1.0,)) -> list[Tensor]:
+    def grams(self, rows: Chosen, columns: Chosen | None = None, multiples: Sequence[float] = (1.0,)) -> list[Tensor]:
         """Return a tile of K = ∏_ℓ k^ℓ for each multiple of the bandwidths, all from one computation of the distances.
 
         With `columns` None the tile is that of the rows with themselves, its diagonal exactly k(0).
@@ -91,6 +93,25 @@ def pool(
         if not torch.isfinite(bandwidth):
             raise ValueError(f"squared distances of layer {index} overflow {dtype}; rescale it or pass float64.")
     return Pooled(layers, kernels, bandwidths, len(sources[0]))
+
+
+class _Slices:
+    """An array, perhaps memory-mapped, whose slices of rows are tensors."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape = array, array.shape
+
+    def __getitem__(self, rows: slice, /) -> Tensor:
+        return torch.from_numpy(np.array(self.array[rows]))
+
+
+def unread(name: str, sample: Sample) -> list[Rows]:
+    """Return a sample's layers as they are, for a test that reads them slice by slice."""
+    layers: list[Any] = list(sample) if isinstance(sample, list | tuple) else [sample]
+    rows: list[Rows] = [_Slices(layer) if isinstance(layer, np.ndarray) else layer for layer in layers]
+    if not rows or any(len(layer.shape) != 2 or 0 in layer.shape for layer in rows):
+        raise ValueError(f"{name} must be a matrix with one row an example, or a list of them; none may be empty.")
+    return rows
 
 
 def pair_distances(pooled: Pooled, tile: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[Tensor]]:

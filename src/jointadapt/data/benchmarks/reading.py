@@ -51,8 +51,8 @@ def scan(benchmark: Benchmark, name: str, root: Path) -> Found:
         if not benchmark.classes:
             raise UserError(f"{benchmark.name}: the parts of {name} can be joined only where classes are given.")
         contents = [part.domain.content for part in parts]
-        tensors = [content for content in contents if isinstance(content, torch.Tensor)]
-        paths_of = [content for content in contents if not isinstance(content, torch.Tensor)]
+        tensors = [part.domain.rows(range(len(part.domain))) for part in parts if not part.domain.holds_images]
+        paths_of = [content for content in contents if isinstance(content, tuple)]
         joined = torch.cat(tensors) if tensors else tuple(itertools.chain.from_iterable(paths_of))
         first = replace(
             first,
@@ -134,7 +134,7 @@ def _class_names(benchmark: Benchmark, found: tuple[str, ...]) -> tuple[str, ...
 
 def _in_memory(domain: Domain, track: Track) -> Domain:
     """Return a domain of images with their pixels as rows."""
-    assert not isinstance(domain.content, torch.Tensor)
+    assert isinstance(domain.content, tuple)
     pictures = [read_image(path) for path in track(domain.content, len(domain), f"reading {domain.name}")]
     sizes = sorted({tuple(picture.shape[1:]) for picture in pictures})
     if len(sizes) > 1:

@@ -1,18 +1,12 @@
-"""Numbers → figures of the report, as inline SVG: learning curves, t-SNE maps, confusion matrix, pictures.
-
-No class name and no file name ever enters matplotlib, so no name can break a figure: names stand in the HTML around it.
-"""
+"""Numbers → figures of the report, as inline SVG: learning curves, t-SNE maps, confusion matrix, pictures."""
 
 import base64
 import io
-import re
 import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any, BinaryIO
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -22,13 +16,9 @@ from PIL import Image, ImageOps
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from jointadapt.figures.style import CLASS_COLOURS, GREY, INK, METHOD, SOURCE, TARGET, house_style, inline
 from jointadapt.two_sample import TwoSampleTest
 
-SOURCE, TARGET, METHOD, GREY, INK, RULE = "#0072b2", "#d55e00", "#0b5c8a", "#8b8f94", "#454b52", "#b9bdc2"
-# Ten colours that stay apart for colour-blind readers (Petroff, 2021); from the eleventh class on they repeat.
-CLASS_COLOURS = (
-    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadb",
-)  # fmt: skip
 MOST_CURVE_POINTS = 300
 FEWEST_SMOOTHED = 40
 MOST_NUMBERED_CLASSES = 40
@@ -47,7 +37,7 @@ def curve(
     alt: str,
 ) -> Markup:
     """Return one learning curve (steps, values), the source-only run's in grey behind it."""
-    with _house_style(name):
+    with house_style(name):
         figure = Figure(figsize=(3.3, 2.35), layout="constrained")
         axes = figure.add_subplot()
         if baseline is not None:
@@ -57,7 +47,7 @@ def curve(
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.margins(x=0.02, y=0.08)
-        return _inline(figure, alt)
+        return inline(figure, alt)
 
 
 def _line(
@@ -105,11 +95,11 @@ def embed(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def map_by_domain(source: np.ndarray, target: np.ndarray, *, name: str, alt: str) -> Markup:
     """Return the t-SNE map with open circles for source rows and filled triangles for target rows."""
-    with _house_style(name):
+    with house_style(name):
         figure, axes = _empty_map()
         axes.scatter(*source.T, s=15, marker="o", facecolors="none", edgecolors=SOURCE, linewidths=0.9, alpha=0.85)
         axes.scatter(*target.T, s=15, marker="^", color=TARGET, linewidths=0, alpha=0.75)
-        return _inline(figure, alt)
+        return inline(figure, alt)
 
 
 def map_by_class(
@@ -122,7 +112,7 @@ def map_by_class(
     alt: str,
 ) -> Markup:
     """Return the same map coloured by class, the number of each class (from 1) at the median of its source rows."""
-    with _house_style(name):
+    with house_style(name):
         figure, axes = _empty_map()
         edges, fills = ([class_colour(c) for c in classes.tolist()] for classes in (source_classes, target_classes))
         axes.scatter(*source.T, s=15, marker="o", facecolors="none", edgecolors=edges, linewidths=0.9, alpha=0.85)
@@ -132,7 +122,7 @@ def map_by_class(
             box = {"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": class_colour(c), "linewidth": 1.0}
             x, y = np.median(source[source_classes == c], axis=0)
             axes.text(x, y, str(c + 1), fontsize=7, ha="center", va="center", color=INK, bbox=box, zorder=10)
-        return _inline(figure, alt)
+        return inline(figure, alt)
 
 
 def class_colour(c: int) -> str:
@@ -148,41 +138,12 @@ def _empty_map() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-@contextmanager
-def _house_style(name: str) -> Iterator[None]:
-    """Set our style over matplotlib's defaults, whatever the user's own style; ids in the SVG follow from the name."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rc("svg", fonttype="none", hashsalt=name)
-        matplotlib.rc("font", size=8.5)
-        matplotlib.rc("axes", grid=True, axisbelow=True, edgecolor=RULE, linewidth=0.7, labelcolor=INK)
-        matplotlib.rc("axes.spines", top=False, right=False)
-        matplotlib.rc("grid", color="#e7e8ea", linewidth=0.6)
-        matplotlib.rc("xtick", color=RULE, labelcolor=INK)
-        matplotlib.rc("ytick", color=RULE, labelcolor=INK)
-        yield
-
-
-def _inline(figure: Figure, alt: str) -> Markup:
-    """Return the figure as an <svg> element that scales with its box and shares no id or style with its neighbours."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, dpi=200)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    view_box = re.search(r'viewBox="[^"]*"', svg)
-    assert view_box is not None
-    body = re.sub(r"(?s)<metadata>.*?</metadata>|<style.*?</style>", "", svg[svg.index(">") + 1 :])
-    body = re.sub(r'(<(?:g|image)\b[^>]*?) id="[^"]*"', r"\1", body)
-    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag.group()), body)  # not the tick labels
-    return Markup('<svg role="img" aria-label="{}" {}>').format(alt, Markup(view_box.group())) + Markup(body)
-
-
 def null_figure(tests: Sequence[TwoSampleTest], file: BinaryIO, kind: str) -> None:
     """Write, as "svg" or "png", for each test the null distribution, the threshold and the statistic observed.
 
     A statistic far above the null distribution stands at the right edge with an arrow: the axis is that of the null.
     """
-    with _house_style("null"):
+    with house_style("null"):
         figure = Figure(figsize=(5.2, 2.5 * len(tests)), layout="constrained")
         for axes, test in zip(figure.subplots(len(tests), squeeze=False)[:, 0], tests, strict=True):
             _null(axes, test)

@@ -1,0 +1,189 @@
+"""Finished runs → the figures of the paper and those its readers want: SVG, PNG, the numbers as CSV, and one page."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from markupsafe import Markup
+
+from jointadapt.analysis import plates
+from jointadapt.analysis.a_distance import a_distance
+from jointadapt.analysis.collect import FinishedRun, Observer, Seen, find_runs, read_run
+from jointadapt.analysis.plates import MAPPED_METHODS, MAPPED_ROWS, Plate, Swept
+from jointadapt.data import UNLABELLED
+from jointadapt.data.files import write_atomically
+from jointadapt.discrepancy import jmmd_unbiased
+from jointadapt.errors import UserError
+from jointadapt.experiment import TRADE_OFFS, execute
+from jointadapt.figures import embed, house_style, inline, save
+from jointadapt.kernels import mean_squared_distance
+from jointadapt.methods import options_of
+from jointadapt.progress import Track, silent
+from jointadapt.report import page_template
+from jointadapt.runs import RunFolder
+
+PAGE = "analysis.html"
+MOST_ROWS = 20_000
+SEEDS = 3
+BANDWIDTH_MULTIPLES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The figures that the runs allow; `absent`: what others would need; `notes`: what to know beforehand."""
+
+    runs: tuple[FinishedRun, ...]
+    plates: tuple[Plate, ...]
+    absent: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def write(self, folder: str | Path) -> Path:
+        """Write each figure as SVG, PNG and CSV, and return the path of the page that shows them all."""
+        folder = Path(folder)
+        drawn = []
+        for plate in self.plates:
+            with house_style(plate.name):
+                figure = plate.draw(plate.rows)
+                for kind in ("svg", "png"):
+                    write_atomically(folder / f"{plate.name}.{kind}", lambda file, k=kind, f=figure: save(f, file, k))
+                drawn.append((plate, inline(figure, plate.label)))
+            table = plate.csv().encode(errors="surrogateescape")
+            write_atomically(folder / f"{plate.name}.csv", lambda file, text=table: file.write(text))
+        page = self._page(drawn).encode(errors="replace")
+        write_atomically(folder / PAGE, lambda file: file.write(page))
+        return folder / PAGE
+
+    def _page(self, drawn: Sequence[tuple[Plate, Markup]]) -> str:
+        tasks = list(dict.fromkeys(run.task for run in self.runs))
+        return page_template("analysis.html.j2").render(
+            tasks=tasks, runs=len(self.runs), drawn=drawn, absent=self.absent, notes=self.notes, cell=_cell
+        )
+
+
+def check_out(folder: str | Path) -> None:
+    """Raise a `UserError` if an analysis would be written over something else; before the work."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; give --out a folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / PAGE).exists() and not (folder / "sweep").exists():
+        raise UserError(f"{folder} is not empty and holds no earlier analysis; choose another --out.")
+
+
+def analyze(runs: Sequence[str | Path], track: Track = silent) -> Analysis:
+    """Return the figures of finished runs: run folders, or folders that hold some.
+
+    Whole domains are used: a run's model sees all rows again (of a frozen backbone, by its cached features).
+    """
+    found = find_runs(runs)
+    main = _main(found)
+    observer = Observer(track)
+    shown: dict[str, list[dict[str, Any]]] = {}
+    measured = []
+    for run in track(found, len(found), "analysing"):
+        seen = observer.see(run)
+        measured.append(_measure(run, seen))
+        mapped = shown.setdefault(run.task, [])
+        if run in main and run.method in MAPPED_METHODS and all(row["method"] != run.method for row in mapped):
+            mapped += _map(run, seen)
+    compared = [row for run, row in zip(found, measured, strict=True) if run in main]
+    made = [
+        plates.maps(shown),
+        plates.a_distances(compared),
+        plates.jmmd(compared),
+        plates.convergence(main),
+        *(plates.sensitivity(found, name) for name in ("trade_off", "bandwidth")),
+        plates.scatter(measured),
+    ]
+    there = tuple(plate for plate in made if isinstance(plate, Plate))
+    absent = tuple(plate for plate in made if isinstance(plate, str))
+    return Analysis(tuple(found), there, absent, tuple(observer.notes))
+
+
+def sweep(run: str | Path, option: Swept, out: str | Path, track: Track = silent) -> list[Path]:
+    """Return the folders of runs like the given one but for one option and the seed; none is trained twice.
+
+    λ takes seven values from 0.01 to 1; the bandwidth a sixteenth to sixteen times the mean squared distance of the
+    run's own features. Each is trained with three seeds, without a baseline.
+    """
+    found = read_run(run)
+    config = found.config
+    if not found.on_files:
+        raise UserError(f"{run} was trained on arrays in memory; only runs on files can be trained again.")
+    takes = config.method != "source-only" if option == "trade_off" else option in options_of(config.method)
+    if not takes:
+        raise UserError(f"{run} is a run of {config.method}, which has no {option}; give one of a method that has.")
+    values: Iterable[float] = TRADE_OFFS
+    if option == "bandwidth":
+        seen = Observer(track).see(found)
+        scale = mean_squared_distance(*seen.features).item()
+        values = [float(f"{scale * multiple:.3g}") for multiple in BANDWIDTH_MULTIPLES]
+    folders = []
+    for value in values:
+        for seed in range(config.seed, config.seed + SEEDS):
+            folder = Path(out) / "sweep" / f"{option}-{value:g}-{seed}"
+            made = {option: value, "seed": seed, "out": str(folder), "baseline": False, "report": False}
+            if not RunFolder(folder).finished:
+                execute(replace(config, **made), track=track, resuming=True)
+            folders.append(folder)
+    return folders
+
+
+def _main(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Return the runs that stand for their method: where it was run with several settings, those as its first run."""
+    first: dict[tuple[str, str], str] = {}
+    return [run for run in runs if first.setdefault((run.task, run.method), run.options("seed")) == run.options("seed")]
+
+
+def _measure(run: FinishedRun, seen: Seen) -> dict[str, Any]:
+    """Return the discrepancies of a run: JMMD of the whole domains on features × predictions, proxy A-distance."""
+    samples = [[layer[:MOST_ROWS] for layer in _shuffled(layers)] for layers in seen.samples]
+    distance = a_distance(*seen.features)
+    return {
+        "task": run.task,
+        "method": run.method,
+        "seed": run.config.seed,
+        "jmmd": jmmd_unbiased(samples[0], samples[1]).item(),
+        "a_distance": distance.distance,
+        "a_distance_error": distance.standard_error,
+        "rows_fitted_to": distance.seen,
+        "classifier_error": distance.error,
+        "accuracy": run.accuracy,
+        "run": str(run.folder),
+    }
+
+
+def _shuffled(layers: list[torch.Tensor]) -> list[torch.Tensor]:
+    order = torch.randperm(len(layers[0]), generator=torch.Generator().manual_seed(0))
+    return [layer[order] for layer in layers]
+
+
+def _map(run: FinishedRun, seen: Seen) -> list[dict[str, Any]]:
+    few = [
+        torch.randperm(len(f), generator=torch.Generator().manual_seed(0))[:MAPPED_ROWS].sort()[0]
+        for f in seen.features
+    ]
+    plane = embed(*(f[rows].numpy() for f, rows in zip(seen.features, few, strict=True)))
+    if plane is None:
+        return []
+    classes = run.summary["classes"]
+    parts = zip(("source", "target"), plane, few, seen.labels, strict=True)
+    return [
+        {
+            "task": run.task,
+            "method": run.method,
+            "domain": domain,
+            "row": row,
+            "class": classes[label] if label != UNLABELLED else "",
+            "x": float(x),
+            "y": float(y),
+        }
+        for domain, points, rows, labels in parts
+        for (x, y), row, label in zip(points, rows.tolist(), labels[rows].tolist(), strict=True)
+    ]
+
+
+def _cell(value: Any) -> str:
+    """Return a value as a cell of the page's table."""
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)

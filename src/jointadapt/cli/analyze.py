@@ -1,0 +1,45 @@
+"""`jointadapt analyze`: the figures of finished runs."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jointadapt.cli.printing import as_json, print_json, track
+
+
+@click.command(short_help="Draw the figures of finished runs: t-SNE, A-distance, JMMD, convergence, sensitivity.")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--out", metavar="FOLDER", help="Where to write; by default analysis/ within the first RUN.")
+@click.option(
+    "--sweep",
+    "options",
+    multiple=True,
+    type=click.Choice(["trade_off", "bandwidth"]),
+    help="First train runs as the first RUN that differ in this option and the seed; may be given twice.",
+)
+@as_json
+def analyze(runs: tuple[str, ...], out: str | None, options: tuple[Any, ...], json_: bool) -> None:
+    """Draw what finished runs show: SVG, PNG, the numbers as CSV, and a page, analysis.html.
+
+    A RUN is a run folder, or a folder that holds some.
+    """
+    from jointadapt.analysis import analyze as find
+    from jointadapt.analysis import check_out, sweep
+
+    folder = Path(out) if out else Path(runs[0]) / "analysis"
+    check_out(folder)
+    swept = [run for option in options for run in sweep(runs[0], option, folder, track(json_))]
+    analysis = find([*runs, *swept], track=track(json_))
+    page = analysis.write(folder)
+    for note in analysis.notes:
+        warnings.warn(note, stacklevel=1)
+    if json_:
+        figures = {plate.name: plate.rows for plate in analysis.plates if plate.name != "tsne"}
+        print_json({"runs": len(analysis.runs), "figures": figures, "absent": analysis.absent, "page": str(page)})
+        return
+    click.echo(f"{len(analysis.runs)} runs: {', '.join(plate.name for plate in analysis.plates)}")
+    for text in analysis.absent:
+        click.echo(f"Not shown: {text}.")
+    click.echo(f"Page: {page}")

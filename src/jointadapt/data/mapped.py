@@ -1,0 +1,67 @@
+"""Rows that are larger than memory: a matrix in a `.npy` file, of which only what is asked for is read."""
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jointadapt.errors import UserError
+
+TILE = 8192
+MAGIC = b"\x93NUMPY"
+
+
+class MappedRows:
+    """Rows (n, d) of a file, given out as float32 tensors; what was read is not kept.
+
+    A slice, or a list of row numbers, gives a tensor; `select` gives a view, and reads nothing.
+    """
+
+    def __init__(self, array: np.memmap, index: np.ndarray | None = None) -> None:
+        self.array, self.index = array, index
+        self.shape = (len(array) if index is None else len(index), array.shape[1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | Sequence[int], /) -> Tensor:
+        chosen = self.array[rows if self.index is None else self.index[rows]]
+        tensor = torch.from_numpy(np.array(chosen, dtype=np.float32))
+        if isinstance(self.array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            self.array.base.madvise(mmap.MADV_DONTNEED)  # or the pages read so far would all stay mapped
+        return tensor
+
+    def select(self, rows: Sequence[int]) -> "MappedRows":
+        """Return the chosen rows, unread."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        return MappedRows(self.array, chosen if self.index is None else self.index[chosen])
+
+
+def map_rows(path: Path, least: int, name: Path | None = None) -> MappedRows | None:
+    """Return the rows of a `.npy` file of a matrix of at least so many bytes in memory; None if it is none, or smaller.
+
+    `name` is what people call the file. Every row is read once, tile by tile, to see that it is finite.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                return None
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception:
+        return None  # whoever reads it whole says what is wrong
+    if not isinstance(array, np.memmap) or array.ndim != 2 or array.dtype.kind not in "fiub" or not array.shape[1]:
+        return None
+    if 4 * array.size < least:
+        return None
+    rows = MappedRows(array)
+    for start in range(0, len(rows), TILE):
+        bad = (~torch.isfinite(rows[start : start + TILE])).any(1).nonzero().flatten().tolist()
+        if bad:
+            raise UserError(
+                f"{name or path}: row {start + bad[0]} (counted from 0) holds NaN or infinite values; remove or impute "
+                "them first."
+            )
+    return rows
