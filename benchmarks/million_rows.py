@@ -3,13 +3,13 @@
     python benchmarks/million_rows.py [--rows 1000000] [--width 256] [--folder FOLDER]
 
 The files (1 GB each) are written tile by tile: standard normal rows, a tenth of the target's columns shifted by 0.01.
-Every task runs in a process of its own; printed are its seconds, its largest resident set (ru_maxrss, mapped pages
-counted) and what it found. "Import" only imports the library. The memory bound is asserted: 1,000 MB.
+Every task runs in a process of its own; printed are its seconds, its largest resident set (Linux's VmHWM, mapped pages
+counted) and what it found. "Import" only imports all that a training needs: torch and the networks' libraries count.
+The memory bound of the statistic and the test is asserted: 1,000 MB.
 """
 
 import argparse
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -76,7 +76,8 @@ def training(folder: Path, seed: int) -> str:
 def _measure(task: Task, folder: Path, pipe) -> None:
     started = time.perf_counter()
     found = task(folder, 0)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = int(lines["VmHWM"].split()[0]) / 1000  # ru_maxrss would count what this process was forked from
     pipe.send((time.perf_counter() - started, peak, found))
 
 
@@ -104,7 +105,7 @@ def main() -> None:
             process.join()
             peaks[task.__name__] = peak
             print(f"| {(task.__doc__ or '').rstrip('.')} | {seconds:.1f} | {peak:.0f} | {found} |", flush=True)
-    assert max(peaks.values()) < BOUND, f"more than {BOUND} MB: {peaks}"
+    assert max(peaks["statistic"], peaks["test"]) < BOUND, f"more than {BOUND} MB: {peaks}"
 
 
 if __name__ == "__main__":

@@ -231,6 +231,15 @@ def test_runs_of_a_benchmark_of_pictures_are_seen_by_their_own_backbone(
     assert len(analyze(["run"]).plates) >= 4
 
 
+def test_few_rows_have_no_a_distance_and_other_figures(tmp_path: Path) -> None:
+    x = normal(FEWEST_ROWS - 1, 4).numpy()
+    train((x, x[:, 0] > 0), (x + 1, x[:, 0] > 0), tmp_path / "run", steps=4, batch_size=8, report=False)
+    analysis = analyze([tmp_path / "run"])
+    assert [plate.name for plate in analysis.plates] == ["tsne", "jmmd", "convergence"]
+    assert analysis.absent[0].startswith("proxy A-distance: 12 rows or more of each domain")
+    analysis.write(tmp_path / "out")
+
+
 def test_runs_on_arrays_in_memory_show_the_rows_they_kept(tmp_path: Path) -> None:
     x = normal(40, 4).numpy()
     train((x, x[:, 0] > 0), (x + 1, x[:, 0] > 0), tmp_path / "run", steps=12, report=False)

@@ -277,6 +277,22 @@ def _run(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, t
     return Run(model, summary, folder.path)
 
 
+def _activations(
+    network: Network, domain: Domain, pictured: Tensor, transform: Transform | None, ranks: Ranks, track: Track
+) -> tuple[Tensor, Tensor]:
+    """Return features of some rows and probabilities of all; each rank passes a part through the network."""
+    if ranks.count == 1:
+        return activations(network, domain, transform, track=track, pictured={*pictured.tolist()})
+    parts = [share(len(domain), rank, ranks.count) for rank in range(ranks.count)]
+    kept = [[row - part.start for row in pictured.tolist() if row in part] for part in parts]
+    own = parts[ranks.rank]
+    seen = activations(network, domain.select(own), transform, track=track, pictured={*kept[ranks.rank]})
+    device = next(network.parameters()).device
+    lengths = [[[len(rows)] for rows in each] for each in (kept, parts)]
+    features, probabilities = (ranks.gather(x.to(device), rows).cpu() for x, rows in zip(seen, lengths, strict=True))
+    return features, probabilities
+
+
 def _choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric, track: Track) -> Run:
     """Train the candidates, each in a run folder of its own; the files of the best, or the baseline's, become ours."""
     folder = RunFolder(Path(config.out), fabric.is_global_zero)
@@ -353,22 +369,6 @@ def _rows_as_they_come(domain: Domain, config: Config, data: Prepared, fabric: F
         cache = Path(config.cache) if config.cache else default_cache()
         domain = features_of(domain, data.backbone, config.backbone, fabric.device, cache, workers(config), track)
     return domain.rows(range(len(domain))).flatten(1)
-
-
-def _activations(
-    network: Network, domain: Domain, pictured: Tensor, transform: Transform | None, ranks: Ranks, track: Track
-) -> tuple[Tensor, Tensor]:
-    """Return features of some rows and probabilities of all; each rank passes a part through the network."""
-    if ranks.count == 1:
-        return activations(network, domain, transform, track=track, pictured={*pictured.tolist()})
-    parts = [share(len(domain), rank, ranks.count) for rank in range(ranks.count)]
-    kept = [[row - part.start for row in pictured.tolist() if row in part] for part in parts]
-    own = parts[ranks.rank]
-    seen = activations(network, domain.select(own), transform, track=track, pictured={*kept[ranks.rank]})
-    device = next(network.parameters()).device
-    lengths = [[[len(rows)] for rows in each] for each in (kept, parts)]
-    features, probabilities = (ranks.gather(x.to(device), rows).cpu() for x, rows in zip(seen, lengths, strict=True))
-    return features, probabilities
 
 
 def _fit(

@@ -21,6 +21,7 @@ from jointadapt.ranks import Ranks, pool_batch_norm
 from jointadapt.schedules import learning_rate, trade_off
 
 TEACHER_DECAY = 0.99
+ALONE = Ranks()
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,12 @@ class Objective(nn.Module):
     """
 
     def __init__(
-        self, network: Network, method: Method, ranks: Ranks, accumulate: int = 1, channels_last: bool = False
+        self,
+        network: Network,
+        method: Method,
+        ranks: Ranks = ALONE,
+        accumulate: int = 1,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         self.network, self.method, self.teacher = network, method, None
@@ -86,7 +92,7 @@ class Objective(nn.Module):
             self.teacher = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(TEACHER_DECAY), use_buffers=True)
             self.teacher.requires_grad_(False)
 
-    def forward(self, x_s: Tensor, y_s: Tensor, x_t: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def forward(self, x_s: Tensor, y_s: Tensor, x_t: Tensor, step: int = 0) -> tuple[Tensor, Tensor]:
         """Return risk and transfer term; both domains pass the network in one call."""
         uses_source, uses_target = self.method.uses_source, self.method.uses_target
         used = [x for x, wanted in ((x_s, uses_source), (x_t, uses_target)) if wanted]

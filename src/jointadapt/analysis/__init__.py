@@ -9,7 +9,7 @@ import torch
 from markupsafe import Markup
 
 from jointadapt.analysis import plates
-from jointadapt.analysis.a_distance import a_distance
+from jointadapt.analysis.a_distance import FEWEST_ROWS, a_distance
 from jointadapt.analysis.collect import FinishedRun, Observer, Seen, find_runs, read_run
 from jointadapt.analysis.plates import MAPPED_METHODS, MAPPED_ROWS, Plate, Swept
 from jointadapt.data import UNLABELLED
@@ -139,16 +139,17 @@ def _main(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 def _measure(run: FinishedRun, seen: Seen) -> dict[str, Any]:
     """Return the discrepancies of a run: JMMD of the whole domains on features × predictions, proxy A-distance."""
     samples = [[layer[:MOST_ROWS] for layer in _shuffled(layers)] for layers in seen.samples]
-    distance = a_distance(*seen.features)
+    enough = min(map(len, seen.features)) >= FEWEST_ROWS
+    distance = a_distance(*seen.features) if enough else None
     return {
         "task": run.task,
         "method": run.method,
         "seed": run.config.seed,
         "jmmd": jmmd_unbiased(samples[0], samples[1]).item(),
-        "a_distance": distance.distance,
-        "a_distance_error": distance.standard_error,
-        "rows_fitted_to": distance.seen,
-        "classifier_error": distance.error,
+        "a_distance": distance and distance.distance,
+        "a_distance_error": distance and distance.standard_error,
+        "rows_fitted_to": distance and distance.seen,
+        "classifier_error": distance and distance.error,
         "accuracy": run.accuracy,
         "run": str(run.folder),
     }

@@ -134,7 +134,7 @@ class Observer:
     track: Track
     notes: list[str] = field(default_factory=list)
     _pairs: dict[tuple[str, ...], tuple[Domain, Domain]] = field(default_factory=dict)
-    _features: dict[tuple[tuple[Path, ...], str, str], Domain] = field(default_factory=dict)
+    _features: dict[tuple[Any, str, str], Domain] = field(default_factory=dict)
 
     def see(self, run: FinishedRun) -> Seen:
         """Return what the run's model makes of its domains; of arrays in memory, which are not kept, of some rows."""
@@ -181,7 +181,6 @@ class Observer:
     def _rows(self, domain: Domain, config: Config, model: Model, cache: Path) -> Domain:
         """Return the domain as the model's frozen backbone sees it, from memory, from the cache, or found now."""
         backbone = model.network.backbone
-        assert not isinstance(domain.content, torch.Tensor)
         key = (domain.content, config.backbone, backbone.digest())
         if key not in self._features:
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

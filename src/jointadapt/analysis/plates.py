@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
+from jointadapt.analysis.a_distance import FEWEST_ROWS
 from jointadapt.analysis.collect import FinishedRun, groups
 from jointadapt.figures import charts
 
@@ -61,8 +62,8 @@ def maps(shown: dict[str, list[dict[str, Any]]]) -> Plate | str:
 
 
 def a_distances(measured: list[dict[str, Any]]) -> Plate | str:
-    rows = []
-    for (task, method), runs in _by_task_and_method(measured).items():
+    rows, told = [], [row for row in measured if row["a_distance"] is not None]
+    for (task, method), runs in _by_task_and_method(told).items():
         own = [run["a_distance"] for run in runs]
         rows.append(
             {
@@ -75,6 +76,8 @@ def a_distances(measured: list[dict[str, Any]]) -> Plate | str:
                 "classifier_error": mean(run["classifier_error"] for run in runs),
             }
         )
+    if not rows:
+        return f"proxy A-distance: {FEWEST_ROWS} rows or more of each domain, half of them to be held out"
     return Plate(
         "a-distance",
         "Proxy A-distance",
@@ -184,7 +187,7 @@ def sensitivity(runs: Sequence[FinishedRun], option: Swept) -> Plate | str:
 
 
 def scatter(measured: list[dict[str, Any]]) -> Plate | str:
-    rows = [row for row in measured if row["accuracy"] is not None]
+    rows = [row for row in measured if None not in (row["accuracy"], row["a_distance"])]
     if len(rows) < 3:
         return "discrepancy against accuracy: three runs or more with labelled target rows"
     accuracies = rankdata([row["accuracy"] for row in rows])

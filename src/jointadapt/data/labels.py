@@ -61,8 +61,6 @@ def join_labelled(source: Domain, target: Domain, given: Tensor) -> Domain:
         case tuple(), tuple():
             content = (*source.content, *added.content)
         case _:
-            raise UserError(
-                "target labels cannot be joined to rows that stay on disk; give both domains as arrays in memory."
-            )
+            raise UserError("labels of target rows need rows in memory, and these stay on disk; give smaller files.")
     labels = torch.cat([source.labels, added.labels])
     return replace(source, content=content, labels=labels, items=source.items + added.items)
