@@ -129,11 +129,6 @@ def test_two_classes_are_chosen_by_neighbours_alone():
     assert choice.scores["good"].geometry is None
 
 
-def test_many_rows_are_thinned():
-    (x, y), (u, v) = clouds(), clouds(5000, seed=1)
-    assert choose_model(x, y, u, {"source-only": scrambled(v, 0.5), "good": v}).chosen == "good"
-
-
 # Calibration
 
 
@@ -261,6 +256,13 @@ def test_auto_at_the_command_line_resumes_and_reports(command: Command, tmp_path
     page = (tmp_path / "whole" / "report.html").read_text()
     assert "How it was chosen" in page
     assert all(name in page for name in CANDIDATES)
+
+
+def test_auto_refuses_trade_offs_it_cannot_use(refused, tmp_path: Path):
+    source, target = write_arrays(tmp_path / "s.npz"), write_arrays(tmp_path / "t.npz", seed=2)
+    options = ("train", "--source", source, "--target", target, "--out", tmp_path / "run", "--method", "auto")
+    assert "search it for one method" in refused(*options, "--trade-off", "search")
+    assert "trade_off has 2 values and mcc 1 part" in refused(*options, "--trade-off", "1,2")
 
 
 def test_auto_of_fine_tuned_images_looks_at_the_untrained_features(tmp_path: Path):

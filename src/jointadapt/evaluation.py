@@ -49,21 +49,21 @@ def activations(
         network.eval()
     device = next((p.device for p in network.parameters()), None) if isinstance(network, torch.nn.Module) else None
     starts = range(0, len(domain), batch_size)
-    features, probabilities = [], []
+    features, probabilities, finite = [], [], []
     for start in track(starts, len(starts), description):
         rows = domain.rows(range(start, min(start + batch_size, len(domain))), transform)
         seen = network(rows.to(device))
         kept = [row for row in range(len(rows)) if pictured is None or start + row in pictured]
         features.append(seen.features[kept].float().cpu())
         probabilities.append(seen.logits.float().softmax(1).cpu())
-    found = torch.cat(features), torch.cat(probabilities)
-    bad = (~torch.cat(found, 1).isfinite().all(1)).nonzero().flatten().tolist()
+        finite.append(seen.features.isfinite().all(1).cpu() & probabilities[-1].isfinite().all(1))
+    bad = (~torch.cat(finite)).nonzero().flatten().tolist()
     if bad:
         raise UserError(
             f"{domain.name}: the network finds nothing finite for {len(bad)} of {len(domain)} rows, the first is "
             f"{domain.items[bad[0]]}; remove such rows, or bring the features to one scale."
         )
-    return found
+    return torch.cat(features), torch.cat(probabilities)
 
 
 def evaluate(predicted: Tensor, labels: Tensor, classes: int) -> Evaluation | None:

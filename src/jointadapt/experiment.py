@@ -60,6 +60,7 @@ BASELINE = "source-only"
 AUTO = "auto"
 RECORDS = 200
 PICTURED_ROWS = 300
+COMPARED_ROWS = 2_000  # of each domain, by which --method auto compares its models
 # What may change between an interruption and its resumption.
 FREE_OPTIONS = (
     "source",
@@ -294,11 +295,17 @@ def _activations(
 
 def _choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric, track: Track) -> Run:
     """Train the candidates, each in a run folder of its own; the files of the best, or the baseline's, become ours."""
-    folder = RunFolder(Path(config.out))
+    folder = RunFolder(Path(config.out), fabric.is_global_zero)
     if folder.finished:
         return Run(Model.load(folder.path), folder.read_summary(), folder.path)
-    rows = [_rows_as_they_come(domain, config, data, fabric, track) for domain in (data.source, data.target)]
-    diagnosis = diagnose(rows[0], data.source.labels, rows[1], config.seed)
+    some = [_some_rows(len(domain), COMPARED_ROWS) for domain in (data.source, data.target)]
+    with fabric.rank_zero_first(local=True):
+        rows_s, rows_t = (
+            _rows_as_they_come(domain.select(rows.tolist()), config, data, fabric, track)
+            for domain, rows in zip((data.source, data.target), some, strict=True)
+        )
+    labels = data.source.labels[some[0]]
+    diagnosis = diagnose(rows_s, labels, rows_t, config.seed)
     runs = {BASELINE: baseline}
     for name in () if diagnosis.too_few else CANDIDATES:
         candidate = replace(config, method=name, baseline=False, out=str(folder.path / "candidates" / name))
@@ -307,7 +314,7 @@ def _choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric
     if diagnosis.too_few:
         choice = Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
     else:
-        choice = choose_model(rows[0], data.source.labels, rows[1], predicted)
+        choice = choose_model(rows_s, labels, rows_t, {name: classes[some[1]] for name, classes in predicted.items()})
     chosen = runs[choice.chosen]
     assert chosen.folder is not None
     folder.take(chosen.folder)
@@ -315,7 +322,8 @@ def _choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric
     temperature = cooling_temperature(probabilities, choice.believed)
     calibrated = tempered(probabilities, temperature)
     model = replace(chosen.model, temperature=temperature)
-    model.save(folder.model)
+    if folder.writes:
+        model.save(folder.model)
     folder.write_predictions(data.target, calibrated)
     against = _against(baseline, predicted[choice.chosen], data.target, choice.chosen)
     compared = "" if choice.chosen == BASELINE else " " + against["verdict"]
@@ -341,6 +349,7 @@ def _choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric
         "seconds": round(sum(run.summary["seconds"] for run in runs.values()), 1),
     }
     folder.write_summary(summary)
+    fabric.barrier()
     return Run(model, summary, folder.path)
 
 
@@ -516,5 +525,5 @@ def _describe(domain: Domain, path: str) -> dict[str, Any]:
     return {"path": path, "rows": len(domain), "labelled": domain.labelled, "skipped": domain.skipped}
 
 
-def _some_rows(rows: int) -> Tensor:
-    return torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:PICTURED_ROWS].sort().values
+def _some_rows(rows: int, most: int = PICTURED_ROWS) -> Tensor:
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:most].sort().values
