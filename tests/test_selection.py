@@ -357,7 +357,7 @@ def test_resumed_run_chooses_as_an_uninterrupted_one(command: Command, arrays: P
 def test_trade_off_is_chosen_by_transfer_cross_validation(
     command: Command, arrays: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jointadapt.experiment.TRADE_OFFS", (0.1, 1.0))
+    monkeypatch.setattr("jointadapt.experiment.trade_off.TRADE_OFFS", (0.1, 1.0))
     told = json.loads(command(*_train("run", "--trade-off", "search", "--steps", 6, "--json")).out)
     found = told["selection"]["trade_off"]
     assert found["rule"] == "transfer-cv"
@@ -374,7 +374,7 @@ def test_trade_off_is_chosen_by_transfer_cross_validation(
 def test_an_interrupted_choice_of_the_trade_off_goes_on(
     command: Command, arrays: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jointadapt.experiment.TRADE_OFFS", (0.1, 1.0))
+    monkeypatch.setattr("jointadapt.experiment.trade_off.TRADE_OFFS", (0.1, 1.0))
     options = ("--trade-off", "search", "--select", "information", "--steps", 6, "--no-baseline")
     whole = json.loads(command(*_train("whole", *options, "--json")).out)
     (arrays / "run").mkdir()

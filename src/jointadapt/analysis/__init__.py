@@ -16,7 +16,8 @@ from jointadapt.data import UNLABELLED
 from jointadapt.data.files import write_atomically
 from jointadapt.discrepancy import jmmd_unbiased
 from jointadapt.errors import UserError
-from jointadapt.experiment import TRADE_OFFS, execute
+from jointadapt.experiment import execute
+from jointadapt.experiment.trade_off import TRADE_OFFS
 from jointadapt.figures import embed, house_style, inline, save
 from jointadapt.kernels import mean_squared_distance
 from jointadapt.methods import options_of

@@ -1,0 +1,134 @@
+"""Configuration → data, network, method, training, evaluation, report: the only room that knows all the others."""
+
+import tempfile
+import warnings
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jointadapt.choosing import CANDIDATES
+from jointadapt.config import Config, make_config
+from jointadapt.data import Domain
+from jointadapt.data.files import default_cache
+from jointadapt.errors import Interrupted, UserError
+from jointadapt.experiment.auto import AUTO, BASELINE, choose_method
+from jointadapt.experiment.devices import device_of, launch
+from jointadapt.experiment.running import Run, train_method
+from jointadapt.experiment.trade_off import choose_trade_off
+from jointadapt.methods import check_method, is_source_free
+from jointadapt.preparation import (
+    Given,
+    Prepared,
+    as_domain,
+    choose_backbone,
+    prepare,
+    read_role,
+    read_task,
+    thumbnail,
+)
+from jointadapt.progress import Track, first_process, silent
+from jointadapt.ranks import Ranks
+from jointadapt.report import write_report
+from jointadapt.runs import RunFolder, free_folder
+
+__all__ = ["Run", "device_of", "execute", "execute_prepared", "resume", "train"]
+
+
+def train(source: Given, target: Given, out: str | Path | None = None, track: Track = silent, **options: Any) -> Run:
+    """Return a classifier trained on labelled source and unlabelled target data.
+
+    Args:
+        source: a path (`read_domain`), arrays (x, y), or a `Domain`.
+        target: likewise; also x alone. Labels found there only serve the evaluation.
+        out: the run folder to make; None leaves nothing on disk.
+        options: fields of `Config`.
+
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(60, 4))
+    >>> run = train((x, x[:, 0] > 0), x + 1, steps=10)
+    >>> run.model.classes
+    ('False', 'True')
+    """
+    domains = [as_domain(given, name) for given, name in ((source, "source"), (target, "target"))]
+    paths = [str(given) if isinstance(given, str | Path) else "" for given in (source, target)]
+    with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
+        run = execute(
+            make_config({**options, "source": paths[0], "target": paths[1], "out": folder}), *domains, track=track
+        )
+    return run if out is not None else replace(run, folder=None)
+
+
+def resume(folder: str | Path, track: Track = silent) -> Run:
+    """Return the run of a folder, finished from its newest checkpoint; its numbers are an uninterrupted run's."""
+    config = replace(RunFolder(Path(folder)).read_config(), out=str(folder))
+    if not config.benchmark and not (config.source and config.target):
+        raise UserError(f"{folder} was trained on arrays in memory; only runs on files can be resumed.")
+    return execute(config, track=track, resuming=True)
+
+
+def execute(
+    config: Config,
+    source: Domain | None = None,
+    target: Domain | None = None,
+    *,
+    track: Track = silent,
+    resuming: bool = False,
+) -> Run:
+    """Return the run of a configuration; domains that are not given are read from its paths."""
+    for name in CANDIDATES if config.method == AUTO else (config.method,):
+        check_method(name, config.trade_off)  # a method that cannot be should fail before any work
+    if config.method == AUTO and config.trade_off == "search":
+        raise UserError("--method auto chooses among methods at one --trade-off each; search it for one method.")
+    cache = Path(config.cache) if config.cache else default_cache()
+    if config.benchmark or config.root or config.task:
+        source, target = read_task(config, cache, track)
+    source = source or read_role(config.source, "source", cache, track)
+    target = target or read_role(config.target, "target", cache, track)
+    out = Path(config.out) if config.out else free_folder(source.name, target.name, config.method)
+    made = RunFolder(out).create() if first_process() and not resuming else []
+    try:
+        fabric = launch(config)
+        ranks = Ranks(fabric.global_rank, fabric.world_size)
+        out = Path(fabric.broadcast(str(out)))
+        config = replace(config, backbone=choose_backbone(config.backbone, source), out=str(out))
+        track = track if fabric.is_global_zero else silent
+        with fabric.rank_zero_first(local=True):  # the others find its features in the cache
+            data = prepare(config, source, target, fabric.device, cache, track)
+        ranks.require(min(config.batch_size, len(data.source), len(data.target)))
+    except BaseException:
+        with suppress(OSError):
+            for folder in made:  # nothing is in them yet
+                folder.rmdir()
+        raise
+    for note in data.notes if fabric.is_global_zero else ():
+        warnings.warn(note, stacklevel=2)
+    RunFolder(out, fabric.is_global_zero).write_config(config)
+    baseline = None
+    try:
+        if config.method != BASELINE and (config.baseline or config.method == AUTO or is_source_free(config.method)):
+            plain = replace(config, method=BASELINE, trade_off="auto", baseline=False, out=str(out / BASELINE))
+            baseline = train_method(plain, data, None, fabric, track)
+        if config.trade_off == "search":
+            config = replace(config, trade_off=choose_trade_off(config, data, baseline, fabric, track))
+        if config.method == AUTO and baseline is not None:
+            run = choose_method(config, data, baseline, fabric, track)
+        else:
+            run = train_method(config, data, baseline, fabric, track)
+    except Interrupted as stop:
+        raise Interrupted(stop.number, out) from None
+    if config.report and fabric.is_global_zero:
+        write_report(out, lambda row: thumbnail(data.pictures, row))
+    fabric.barrier()
+    return run
+
+
+def execute_prepared(config: Config, data: Prepared) -> Run:
+    """Return the run of one method on data as the network gets them; no baseline, no report.
+
+    `config.out` may be the folder of an interrupted run, which is finished, or of a finished one, which is read.
+    """
+    fabric = launch(config)
+    if config.trade_off == "search":
+        config = replace(config, trade_off=choose_trade_off(config, data, None, fabric, silent))
+    return train_method(config, data, None, fabric, silent)
