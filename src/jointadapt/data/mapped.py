@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jointadapt.errors import UserError
 
-TILE = 8192
+TILE = 2048
 MAGIC = b"\x93NUMPY"
 
 

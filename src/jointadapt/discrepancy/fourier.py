@@ -12,8 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from jointadapt.discrepancy.estimators import Rows, check_layers, check_sizes
 from jointadapt.kernels import GaussianKernel, wide
 
-# Rows that pass at a time: a tile of 8,192 × 512 angles in float32 is 16 MB.
-TILE = 8192
+# Rows that pass at a time: a tile of 2,048 × 512 angles in float32 is 4 MB.
+TILE = 2048
 
 Reduce = Callable[[Tensor], Tensor]
 

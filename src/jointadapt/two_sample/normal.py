@@ -1,6 +1,6 @@
 """Tests without permutations: a studentised statistic against a normal threshold, for many rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import erfc, inf, prod, sqrt
 from statistics import NormalDist
 
@@ -80,9 +80,7 @@ def fourier_test(
     sizes = (source[0].shape[0], target[0].shape[0])
     _check_rows("fourier", *sizes)
     drawn = draw(source, target, kernels, features, generator)
-    sums = [
-        [torch.stack(half).sum(0) for half in zip(*_halved(sample, drawn), strict=True)] for sample in (source, target)
-    ]
+    sums = [_half_sums(sample, drawn) for sample in (source, target)]
     for name, halves in zip(("source", "target"), sums, strict=True):
         if not all(torch.isfinite(half).all() for half in halves):
             raise ValueError(f"{name} has NaN or infinity; expected finite numbers. Drop or impute them.")
@@ -102,11 +100,17 @@ def fourier_test(
     return _conclude("fourier", level, statistic, deviation, (witness[0], -witness[1]), len(source))
 
 
-def _halved(sample: Sequence[Rows], drawn: Sequence[Drawn]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield, tile by tile, the sums of the features of every other row, from the first and from the second."""
+def _half_sums(sample: Sequence[Rows], drawn: Sequence[Drawn]) -> Tensor:
+    """Return the sums of the features of every other row (2, D), from the first and from the second, in float64.
+
+    They are added up in place: small tensors kept between large ones that are freed would leave memory in pieces.
+    """
+    sums = torch.zeros(2, 2 * drawn[0].frequencies.shape[1], dtype=torch.float64, device=drawn[0].origin.device)
     for start in range(0, sample[0].shape[0], TILE):
         seen = joint_features([rows[start : start + TILE] for rows in sample], drawn)
-        yield seen[::2].sum(0).double(), seen[1::2].sum(0).double()
+        for half, total in enumerate(sums):
+            total += seen[half::2].sum(0)
+    return sums
 
 
 def _halves(n: int, m: int, pooled: Pooled) -> Tensor:
