@@ -472,7 +472,7 @@ def test_prediction_that_cannot_be_written_or_read_is_refused(refused: Refused, 
 def test_training_that_diverges_is_told(command: Command) -> None:
     outcome = command(*_train("--learning-rate", 1e30))
     assert outcome.code == 2
-    assert "try a smaller --learning-rate or --trade-off" in outcome.err
+    assert "Try a smaller --learning-rate or --trade-off" in outcome.err
     assert len(outcome.err.splitlines()) == 1
 
 
