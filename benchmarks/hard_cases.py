@@ -1,4 +1,4 @@
-"""Forty tasks on which adaptation helps, changes nothing, or harms: digits, Gaussians, photographs' features.
+"""Forty-five tasks on which adaptation helps, changes nothing, or harms: digits, Gaussians, photographs' features.
 
     from hard_cases import suite
 
