@@ -101,6 +101,7 @@ def main() -> None:
             here, there = context.Pipe()
             process = context.Process(target=_measure, args=(task, folder, there))
             process.start()
+            there.close()  # or a task that dies would be waited for
             seconds, peak, found = here.recv()
             process.join()
             peaks[task.__name__] = peak

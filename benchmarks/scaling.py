@@ -73,6 +73,7 @@ def on_ranks(ranks: int, steps: int) -> list[float]:
     processes = [context.Process(target=_rank, args=(rank, ranks, port, steps, there)) for rank in range(ranks)]
     for process in processes:
         process.start()
+    there.close()  # or ranks that die would be waited for
     found = here.recv()
     for process in processes:
         process.join()
