@@ -246,3 +246,48 @@ def test_more_ranks_than_rows_are_refused() -> None:
     Ranks(0, 4).require(4)
     with pytest.raises(UserError, match="4 devices need as many rows in a batch and in each domain, and one has 3"):
         Ranks(0, 4).require(3)
+
+
+@pytest.mark.slow
+def test_ranks_that_judge_apart_choose_what_the_first_does(tmp_path: Path) -> None:
+    script = tmp_path / "judge.py"
+    script.write_text(JUDGE)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first["scores"] == [0, 1, 2]
+    assert first["weight"] == 2  # the last is the best for the first rank; the second's own favourite is the first
+
+
+JUDGE = """
+import json
+import torch
+from jointadapt import candidates as module
+from jointadapt.backbones import Backbone
+from jointadapt.candidates import Candidates
+from jointadapt.data import from_arrays
+from jointadapt.networks import Network
+from jointadapt.ranks import Ranks
+
+torch.distributed.init_process_group("gloo")
+rank = torch.distributed.get_rank()
+domain = from_arrays(torch.randn(6, 2), torch.arange(6) % 2, "a")
+network = Network(Backbone(torch.nn.Identity(), (2,), pretrained=False), 2, bottleneck=0)
+candidates = Candidates("entropy", domain, domain, torch.full((2,), 0.5), ranks=Ranks(rank, 2))
+module.eligible = lambda *_: True
+for step in range(3):
+    with torch.no_grad():
+        network.classifier.weight.fill_(step)
+    module.scores = lambda evidence: {"entropy": (1 - 2 * rank) * step}
+    candidates.add(step, network)
+candidates.settle(network)
+found = {
+    "scores": [entry["scores"]["entropy"] for entry in candidates.entries],
+    "weight": network.classifier.weight[0, 0].item(),
+}
+with open(f"{rank}.json", "w") as file:
+    json.dump(found, file)
+"""

@@ -9,7 +9,7 @@ of ranks R, and dS/dθ / R = dJ/dθ is left.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, distributed, nn
 
 from jointadapt.errors import UserError
 
+T = TypeVar("T")
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -63,6 +64,14 @@ class Ranks:
     def sum(self, x: Tensor) -> Tensor:
         """Return the sum over the ranks, differentiable."""
         return x if self.count == 1 else _Sum.apply(x)  # pyright: ignore[reportReturnType]
+
+    def first(self, value: T) -> T:
+        """Return the first rank's value on every rank, so that what is decided by it is decided alike."""
+        if self.count == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
     @contextmanager
     def own_chance(self, step: int, device: torch.device) -> Iterator[None]:
