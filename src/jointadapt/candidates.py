@@ -14,6 +14,7 @@ from jointadapt.selection import CRITERIA, Evidence, choose, eligible, hold_out,
 
 LAST = "last"
 MOST_ROWS_UNASKED = 20_000
+ALONE = Ranks()
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Candidates:
     target: Domain
     reference: Tensor
     fold: int = 0
-    ranks: Ranks = Ranks()
+    ranks: Ranks = ALONE
     entries: list[dict[str, Any]] = field(default_factory=list)
     weights: dict[str, Tensor] = field(default_factory=dict)
 

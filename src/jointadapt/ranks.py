@@ -9,6 +9,8 @@ of ranks R, and dS/dθ / R = dJ/dθ is left.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +20,8 @@ from torch import Tensor, distributed, nn
 from jointadapt.errors import UserError
 
 T = TypeVar("T")
+SILENCE = timedelta(minutes=30)
+"""How long a rank waits for another that is there and does not answer; of one that ended it hears at once."""
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -83,6 +87,22 @@ class Ranks:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(int(seed))
             yield
+
+
+@contextmanager
+def lost_ranks_told(folder: Path) -> Iterator[None]:
+    """Let the end, or the silence, of another rank be told in one line, with the run folder to go on from."""
+    try:
+        yield
+    except RuntimeError as error:
+        # Gloo raises RuntimeErrors of no class of their own, NCCL and the store DistErrors.
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"another process of this run was lost, or did not answer ({reason[:160]}); "
+            f"go on with: jointadapt train --resume {folder}"
+        ) from error
 
 
 class _Gather(torch.autograd.Function):
