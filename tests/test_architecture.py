@@ -29,7 +29,7 @@ ROOMS = [
     ("report",),
     ("experiment",),
     ("demo", "estimator", "comparison", "analysis"),
-    ("table",),
+    ("table", "cluster"),
     ("cli",),
     ("__main__",),
 ]

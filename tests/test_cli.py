@@ -386,7 +386,7 @@ def test_wrong_weights_are_refused_and_no_code_in_them_runs(refused: Refused, he
         (("--out", "s.npz/run"), "cannot be written to (Not a directory); choose another --out"),
         (("--out", "webs"), "webs is not empty; choose another --out, or go on with: jointadapt train --resume webs"),
         (("--cache", "s.npz/cache", *IMAGES, "--source", "cams", "--target", "webs"), "or --cache for features"),
-        (("--resume", "run"), "--resume takes its options from the run folder; leave the others out"),
+        (("--resume", "run"), "--resume names the run folder; leave --out out"),
     ],
 )
 def test_wrong_option_is_refused(refused: Refused, options: tuple[object, ...], says: str) -> None:

@@ -30,6 +30,7 @@ FLOAT32, FLOAT64 = 2e-6, 1e-10
 TRAINED = 100
 """Times that after three steps of training: each step starts from the differences of the one before."""
 PATIENCE = 120  # seconds
+ENDS_WITHIN = 30  # seconds, after another rank was lost
 SAME_ROWS = 1e-5
 """Differences of probabilities after a short training in float32."""
 
@@ -246,3 +247,120 @@ def test_more_ranks_than_rows_are_refused() -> None:
     Ranks(0, 4).require(4)
     with pytest.raises(UserError, match="4 devices need as many rows in a batch and in each domain, and one has 3"):
         Ranks(0, 4).require(3)
+
+
+@pytest.mark.slow
+def test_ranks_choose_what_the_first_does_and_a_silent_one_is_told(tmp_path: Path) -> None:
+    script = tmp_path / "judge.py"
+    script.write_text(JUDGE)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert {**second, "said": first["said"]} == first
+    assert first["scores"] == [0, 1, 2]
+    assert first["weight"] == 2  # the last is the best for the first rank; the second's own favourite is the first
+    assert "another process of this run was lost, or did not answer" in first["said"]
+
+
+JUDGE = """
+import datetime
+import json
+import pathlib
+import time
+import torch
+from jointadapt import candidates as module
+from jointadapt.backbones import Backbone
+from jointadapt.candidates import Candidates
+from jointadapt.data import from_arrays
+from jointadapt.errors import UserError
+from jointadapt.networks import Network
+from jointadapt.ranks import Ranks, lost_ranks_told
+
+torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(seconds=10))
+rank = torch.distributed.get_rank()
+domain = from_arrays(torch.randn(6, 2), torch.arange(6) % 2, "a")
+network = Network(Backbone(torch.nn.Identity(), (2,), pretrained=False), 2, bottleneck=0)
+candidates = Candidates("entropy", domain, domain, torch.full((2,), 0.5), ranks=Ranks(rank, 2))
+module.eligible = lambda *_: True
+for step in range(3):
+    with torch.no_grad():
+        network.classifier.weight.fill_(step)
+    module.scores = lambda evidence: {"entropy": (1 - 2 * rank) * step}
+    candidates.add(step, network)
+candidates.settle(network)
+found = {
+    "scores": [entry["scores"]["entropy"] for entry in candidates.entries],
+    "weight": network.classifier.weight[0, 0].item(),
+}
+if rank == 0:
+    try:
+        with lost_ranks_told(pathlib.Path("run")):
+            candidates.ranks.numbers(1, device=torch.device("cpu"))
+    except UserError as error:
+        found["said"] = str(error)
+pathlib.Path(f"{rank}.json").write_text(json.dumps(found))
+while not pathlib.Path("0.json").exists():
+    time.sleep(0.1)
+"""
+
+
+ELASTIC = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+LONG = ("--device", "cpu", "--steps", "300", "--checkpoint-every", "20", "--no-baseline", "--no-report")
+
+
+def _start(folder: Path, launcher: list[str], *options: object) -> subprocess.Popen[str]:
+    write_arrays(folder / "s.npz", seed=1)
+    write_arrays(folder / "t.npz", rows=37, seed=2, shift=0.5)
+    arguments = ["train", "--source", "s.npz", "--target", "t.npz", "--backbone", "mlp", *LONG, *map(str, options)]
+    command = [sys.executable, *launcher, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True)  # fmt: skip
+
+
+def _second_rank(parent: int) -> int:
+    """Return the process of rank 1, started by this one."""
+    for child in map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()):
+        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        if b"LOCAL_RANK=1" in variables:
+            return child
+    raise AssertionError("no second rank")
+
+
+def _kill_second_rank(process: subprocess.Popen[str], run: Path) -> None:
+    """Kill rank 1 in the middle of its steps, after a checkpoint."""
+    end = time.monotonic() + PATIENCE
+    while len([*run.glob("checkpoints/*.pt")]) < 2:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end, "no progress"
+        time.sleep(0.005)
+    os.kill(_second_rank(process.pid), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the second rank in /proc")
+def test_a_killed_rank_ends_the_others_and_the_checkpoint_stays(tmp_path: Path) -> None:
+    process = _start(tmp_path, ["-m", "jointadapt"], "--devices", 2, "--out", "run")
+    _kill_second_rank(process, tmp_path / "run")
+    _, said = process.communicate(timeout=ENDS_WITHIN)
+    assert process.returncode == 2
+    assert "jointadapt: another process of this run was lost, or did not answer" in said
+    assert "go on with: jointadapt train --resume run" in said
+    assert "Traceback" not in said
+    assert [*(tmp_path / "run" / "checkpoints").glob("*.pt")]
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the second rank in /proc")
+def test_torchrun_restarts_after_a_killed_rank_to_the_same_numbers(tmp_path: Path) -> None:
+    whole = _start(tmp_path, [*ELASTIC, "-m", "jointadapt"], "--out", "whole")
+    process = _start(tmp_path, [*ELASTIC, "-m", "jointadapt"], "--resume", "run")
+    _kill_second_rank(process, tmp_path / "run")
+    said, said_whole = (each.communicate(timeout=PATIENCE)[1] for each in (process, whole))
+    assert (process.returncode, whole.returncode) == (0, 0), said + said_whole
+    assert "exitcode: -9" in said
+    for name in ("predictions.csv", "model.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

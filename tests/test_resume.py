@@ -140,6 +140,21 @@ def test_finished_run_resumes_to_itself(command: Command, here: Path) -> None:
     assert {path: path.read_bytes() for path in here.rglob("run/**/*") if path.is_file()} == before
 
 
+def test_resuming_with_options_begins_a_run_and_goes_on_with_it(
+    command: Command, refused: Callable[..., str], here: Path
+) -> None:
+    options = (*ARRAYS, "--no-baseline", "--no-report", "--steps", 12, "--checkpoint-every", 9)
+    assert command(*_train("whole", *options)).code == 0
+    assert command("train", "--resume", "run", *options).code == 0
+    assert _same(here / "run", here / "whole")
+    (here / "run" / "summary.json").unlink()
+    assert "run was begun with steps = 12, and now it is 13" in refused(
+        "train", "--resume", "run", *options, "--steps", 13
+    )
+    assert command("train", "--resume", "run", *options, "--workers", 0).code == 0
+    assert _same(here / "run", here / "whole")
+
+
 def _damage(path: Path, kind: str) -> None:
     content = bytearray(path.read_bytes())
     match kind:

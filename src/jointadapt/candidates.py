@@ -9,10 +9,12 @@ from torch import Tensor
 from jointadapt.data import Domain
 from jointadapt.evaluation import Evaluation, activations, evaluate, oracle
 from jointadapt.networks import Network
+from jointadapt.ranks import Ranks
 from jointadapt.selection import CRITERIA, Evidence, choose, eligible, hold_out, scores
 
 LAST = "last"
 MOST_ROWS_UNASKED = 20_000
+ALONE = Ranks()
 
 
 @dataclass
@@ -24,6 +26,7 @@ class Candidates:
         source, target: the domains as the network gets them, aligned. Target labels only serve `evaluate`.
         reference: the share of each class that the guard expects.
         fold: of the source rows that a rule may hold out.
+        ranks: each judges; what the first finds holds for all, so that rounding cannot make them choose apart.
     """
 
     rule: str
@@ -31,6 +34,7 @@ class Candidates:
     target: Domain
     reference: Tensor
     fold: int = 0
+    ranks: Ranks = ALONE
     entries: list[dict[str, Any]] = field(default_factory=list)
     weights: dict[str, Tensor] = field(default_factory=dict)
 
@@ -51,12 +55,21 @@ class Candidates:
 
     def add(self, step: int, network: Network) -> None:
         """Look at the network as it is now. It is left alone: a copy in float32 and evaluation mode is looked at."""
+        entry = self.ranks.first(self._judge(step, network))
+        if entry is None:
+            return
+        self.entries.append(entry)
+        if self.rule != LAST and self._chosen(self.rule) == entry:
+            self.weights = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
+
+    def _judge(self, step: int, network: Network) -> dict[str, Any] | None:
+        """Return what the criteria say of a network; None of one about to diverge, which is no candidate."""
         seen = copy.deepcopy(network).float().eval()
         preprocessing = seen.backbone.preprocessing
         transform = preprocessing.evaluation() if preprocessing and self.target.holds_images else None
         evidence = Evidence(*activations(seen, self.target, transform))
         if not (evidence.target_features.isfinite().all() and evidence.target_probabilities.isfinite().all()):
-            return  # a network about to diverge is no candidate
+            return None
         if self.held_out is not None:
             sources = activations(seen, self.source, transform)
             evidence = replace(
@@ -66,16 +79,12 @@ class Candidates:
                 source_labels=self.source.labels,
                 held_out=self.held_out,
             )
-        self.entries.append(
-            {
-                "step": step,
-                "eligible": eligible(evidence.predicted, self.reference),
-                "scores": scores(evidence),
-                **_accuracies(evaluate(evidence.predicted, self.target.labels, len(self.reference))),
-            }
-        )
-        if self.rule != LAST and self._chosen(self.rule) == self.entries[-1]:
-            self.weights = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
+        return {
+            "step": step,
+            "eligible": eligible(evidence.predicted, self.reference),
+            "scores": scores(evidence),
+            **_accuracies(evaluate(evidence.predicted, self.target.labels, len(self.reference))),
+        }
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint has to keep, so that a resumed run chooses as an uninterrupted one."""

@@ -10,7 +10,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -134,10 +134,12 @@ def plan(
     return Comparison(described, root, *unique, seeds, recipe, options, Path(out) if out else None), absent
 
 
-def compare(comparison: Comparison, jobs: int = 1, track: Track = silent) -> tuple[list[Outcome], list[str]]:
+def compare(
+    comparison: Comparison, launch: "Launcher | None" = None, track: Track = silent
+) -> tuple[list[Outcome], list[str]]:
     """Return the outcomes of all runs in the order of the table, and what failed; those known already cost nothing.
 
-    Runs go side by side in `jobs` processes of one thread each; their numbers do not depend on how many.
+    Where they run, `launch` says: in this process by default. Their numbers do not depend on it.
     """
     memory = Memory(comparison.folder / "results.jsonl")
     known = memory.read()
@@ -147,7 +149,7 @@ def compare(comparison: Comparison, jobs: int = 1, track: Track = silent) -> tup
     if waiting:
         memory.prepare()
         with _told_to_stop(), _ready(comparison, list(waiting.values()), track) as data:
-            results = _run_all(waiting, data, jobs)
+            results = (launch or in_processes(1))(waiting, data)
             done = len(keys) - len(waiting)
             try:
                 for key, outcome in track(results, len(keys), "runs", done):
@@ -254,21 +256,28 @@ def _ready(comparison: Comparison, configs: Sequence[Config], track: Track) -> I
 
 # The runs, side by side
 
+Launcher = Callable[[Mapping[str, Config], Ready], Iterator[tuple[str, Outcome | str]]]
+"""Runs by key, and their data → the key of each with its outcome, or why it failed, as they finish."""
 
-def _run_all(configs: dict[str, Config], data: Ready, jobs: int) -> Iterator[tuple[str, Outcome | str]]:
-    """Yield the key of each run with its outcome, or why it failed, as they finish."""
+
+def in_processes(jobs: int) -> Launcher:
+    """Return what runs side by side in so many processes of one thread each."""
+    return lambda configs, data: _run_all(configs, data, jobs)
+
+
+def _run_all(configs: Mapping[str, Config], data: Ready, jobs: int) -> Iterator[tuple[str, Outcome | str]]:
     if jobs == 1 or len(configs) == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             for key, config in configs.items():
-                yield key, _run(config, data)
+                yield key, run_one(config, data)
         finally:
             torch.set_num_threads(threads)
         return
     spawn = multiprocessing.get_context("spawn")  # a forked copy of a process with threads may hang
     with ProcessPoolExecutor(min(jobs, len(configs)), spawn, _start, (data,)) as pool:
-        futures = {pool.submit(_run, config): key for key, config in configs.items()}
+        futures = {pool.submit(run_one, config): key for key, config in configs.items()}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -295,7 +304,7 @@ def _start(data: Ready) -> None:
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def _run(config: Config, data: Ready | None = None) -> Outcome | str:
+def run_one(config: Config, data: Ready | None = None) -> Outcome | str:
     """Return the outcome of a run, or why there is none."""
     data = data or _shared
     assert data is not None

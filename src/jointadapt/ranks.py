@@ -9,7 +9,9 @@ of ranks R, and dS/dθ / R = dJ/dθ is left.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +19,9 @@ from torch import Tensor, distributed, nn
 
 from jointadapt.errors import UserError
 
+T = TypeVar("T")
+SILENCE = timedelta(minutes=30)
+"""How long a rank waits for another that is there and does not answer; of one that ended it hears at once."""
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -64,6 +69,14 @@ class Ranks:
         """Return the sum over the ranks, differentiable."""
         return x if self.count == 1 else _Sum.apply(x)  # pyright: ignore[reportReturnType]
 
+    def first(self, value: T) -> T:
+        """Return the first rank's value on every rank, so that what is decided by it is decided alike."""
+        if self.count == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
+
     @contextmanager
     def own_chance(self, step: int, device: torch.device) -> Iterator[None]:
         """Let chance differ from rank to rank, by seed, step and rank; afterwards it is everywhere as it was before."""
@@ -74,6 +87,22 @@ class Ranks:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(int(seed))
             yield
+
+
+@contextmanager
+def lost_ranks_told(folder: Path) -> Iterator[None]:
+    """Let the end, or the silence, of another rank be told in one line, with the run folder to go on from."""
+    try:
+        yield
+    except RuntimeError as error:
+        # Gloo raises RuntimeErrors of no class of their own, NCCL and the store DistErrors.
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"another process of this run was lost, or did not answer ({reason[:160]}); "
+            f"go on with: jointadapt train --resume {folder}"
+        ) from error
 
 
 class _Gather(torch.autograd.Function):

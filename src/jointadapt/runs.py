@@ -44,6 +44,11 @@ class RunFolder:
         """Whether everything but the report has been written."""
         return (self.path / "summary.json").is_file()
 
+    @property
+    def begun(self) -> bool:
+        """Whether it holds a run to go on with."""
+        return (self.path / "config.toml").is_file()
+
     def create(self) -> list[Path]:
         """Make the folder and return what was made, innermost first; one that holds something is left alone."""
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
@@ -65,7 +70,7 @@ class RunFolder:
 
     def read_config(self) -> Config:
         """Return the configuration."""
-        if not (self.path / "config.toml").is_file():
+        if not self.begun:
             raise UserError(f"{self.path} holds no run (config.toml); give the folder of an interrupted run.")
         return make_config(read_config(self.path / "config.toml"))
 

@@ -8,6 +8,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from jointadapt.cli.printing import as_json, print_json, print_table, track
+from jointadapt.errors import UserError
 from jointadapt.flags import config_flags, read_flags
 
 OF_THE_TABLE = ("source", "target", "benchmark", "root", "task", "out", "method", "baseline", "report", "seed")
@@ -22,6 +23,8 @@ OF_THE_TABLE = ("source", "target", "benchmark", "root", "task", "out", "method"
 @click.option("--recipe", default="modern", help="paper, authors-pytorch, tllib or modern (our defaults). [modern]")
 @click.option("--criterion", help="What chooses a checkpoint without target labels, in the middle row.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs side by side, one thread each. [one a core]")
+@click.option("--launcher", type=click.Choice(["local", "ray"]), default="local", help="Where runs go. [local]")
+@click.option("--ray-address", metavar="HOST:PORT", help="Of the Ray cluster. [auto]")
 @click.option("--out", help="Keep the runs and the table (.md, .tex, .csv, .html) there.")
 @click.option(
     "--format",
@@ -41,6 +44,8 @@ def compare(
     recipe: str,
     criterion: str | None,
     jobs: int | None,
+    launcher: str,
+    ray_address: str | None,
     out: str | None,
     form: str,
     json_: bool,
@@ -52,13 +57,23 @@ def compare(
     again. Options beyond these are those of `train`, for every run; they win over the recipe's.
     """
     from jointadapt.comparison import compare as run
-    from jointadapt.comparison import plan
+    from jointadapt.comparison import in_processes, plan
     from jointadapt.table import check_criterion, tabulate
 
     lists, options = {"tasks": _listed(tasks), "methods": _listed(methods)}, read_flags(flags)
     check_criterion(criterion, options)
     comparison, absent = plan(benchmark, root, **lists, seeds=seeds, recipe=recipe, out=out, **options)
-    outcomes, failures = run(comparison, jobs or os.cpu_count() or 1, track(json_))
+    if launcher == "ray":
+        from jointadapt.cluster import on_ray
+
+        if jobs is not None:
+            raise UserError("--jobs counts local processes; --launcher ray runs as many as the cluster has cores.")
+        launch = on_ray(ray_address or "auto", keep=out is not None)
+    elif ray_address is not None:
+        raise UserError("--ray-address needs --launcher ray.")
+    else:
+        launch = in_processes(jobs or os.cpu_count() or 1)
+    outcomes, failures = run(comparison, launch, track(json_))
     table = tabulate(comparison, outcomes, criterion, absent, failures)
     if out is not None:
         table.write(comparison.folder)

@@ -9,14 +9,13 @@ from rich.text import Text
 
 from jointadapt.cli.printing import as_json, print_json, track
 from jointadapt.config import make_config, read_config
-from jointadapt.errors import UserError
 from jointadapt.flags import config_flags, read_flags
 from jointadapt.progress import first_process
 
 
 @click.command(short_help="Adapt to a target; leaves a run folder with model, predictions and report.")
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
-@click.option("--resume", "resumed", metavar="RUN", help="Finish an interrupted run.")
+@click.option("--resume", "resumed", metavar="RUN", help="Finish an interrupted run; with options: or begin it.")
 @as_json
 @config_flags()
 def train(file: str | None, resumed: str | None, json_: bool, **flags: Any) -> None:
@@ -26,14 +25,9 @@ def train(file: str | None, resumed: str | None, json_: bool, **flags: Any) -> N
     """
     from jointadapt.experiment import execute, resume
 
-    given = read_flags(flags)
+    options = {**(read_config(file) if file else {}), **read_flags(flags)}
     bar = track(json_)
-    if resumed is not None:
-        if given or file:
-            raise UserError("--resume takes its options from the run folder; leave the others out.")
-        run = resume(resumed, bar)
-    else:
-        run = execute(make_config({**(read_config(file) if file else {}), **given}), track=bar)
+    run = execute(make_config(options), track=bar) if resumed is None else resume(resumed, bar, options)
     assert run.folder is not None
     if not first_process():
         return

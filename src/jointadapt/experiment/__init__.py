@@ -2,10 +2,13 @@
 
 import tempfile
 import warnings
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from lightning_fabric import Fabric
 
 from jointadapt.choosing import CANDIDATES
 from jointadapt.config import Config, make_config
@@ -14,6 +17,7 @@ from jointadapt.data.files import default_cache
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment.auto import AUTO, BASELINE, choose_method
 from jointadapt.experiment.devices import device_of, launch
+from jointadapt.experiment.fitting import FREE_OPTIONS, not_as_begun
 from jointadapt.experiment.running import Run, train_method
 from jointadapt.experiment.trade_off import choose_trade_off
 from jointadapt.methods import check_method, is_source_free
@@ -28,7 +32,7 @@ from jointadapt.preparation import (
     thumbnail,
 )
 from jointadapt.progress import Track, first_process, silent
-from jointadapt.ranks import Ranks
+from jointadapt.ranks import Ranks, lost_ranks_told
 from jointadapt.report import write_report
 from jointadapt.runs import RunFolder, free_folder
 
@@ -59,9 +63,25 @@ def train(source: Given, target: Given, out: str | Path | None = None, track: Tr
     return run if out is not None else replace(run, folder=None)
 
 
-def resume(folder: str | Path, track: Track = silent) -> Run:
-    """Return the run of a folder, finished from its newest checkpoint; its numbers are an uninterrupted run's."""
-    config = replace(RunFolder(Path(folder)).read_config(), out=str(folder))
+def resume(folder: str | Path, track: Track = silent, options: Mapping[str, Any] | None = None) -> Run:
+    """Return the run of a folder, finished from its newest checkpoint; its numbers are an uninterrupted run's.
+
+    With options a run that is not begun yet is begun by them; to one that is begun they have to belong. So one command
+    serves a job scheduler, or torchrun, at first and ever after.
+    """
+    options = options or {}
+    if "out" in options:
+        raise UserError("--resume names the run folder; leave --out out.")
+    begun = RunFolder(Path(folder))
+    if options and not begun.begun:
+        return execute(make_config({**options, "out": str(folder)}), track=track)
+    config = replace(begun.read_config(), out=str(folder))
+    given = make_config(options)
+    for name in options:
+        now, then = getattr(given, name), getattr(config, name)
+        if now != then and name not in FREE_OPTIONS and (name, now) != ("backbone", "auto"):
+            raise not_as_begun(begun.path, name, then, now)
+    config = replace(config, **{name: getattr(given, name) for name in options if name in FREE_OPTIONS})
     if not config.benchmark and not (config.source and config.target):
         raise UserError(f"{folder} was trained on arrays in memory; only runs on files can be resumed.")
     return execute(config, track=track, resuming=True)
@@ -104,7 +124,17 @@ def execute(
     for note in data.notes if fabric.is_global_zero else ():
         warnings.warn(note, stacklevel=2)
     RunFolder(out, fabric.is_global_zero).write_config(config)
-    baseline = None
+    with lost_ranks_told(out):
+        run = _train_all(config, data, fabric, track)
+        if config.report and fabric.is_global_zero:
+            write_report(out, lambda row: thumbnail(data.pictures, row))
+        fabric.barrier()
+    return run
+
+
+def _train_all(config: Config, data: Prepared, fabric: Fabric, track: Track) -> Run:
+    """Return the run of the method, after its baseline and the choices that were asked for."""
+    out, baseline = Path(config.out), None
     try:
         if config.method != BASELINE and (config.baseline or config.method == AUTO or is_source_free(config.method)):
             plain = replace(config, method=BASELINE, trade_off="auto", baseline=False, out=str(out / BASELINE))
@@ -112,15 +142,10 @@ def execute(
         if config.trade_off == "search":
             config = replace(config, trade_off=choose_trade_off(config, data, baseline, fabric, track))
         if config.method == AUTO and baseline is not None:
-            run = choose_method(config, data, baseline, fabric, track)
-        else:
-            run = train_method(config, data, baseline, fabric, track)
+            return choose_method(config, data, baseline, fabric, track)
+        return train_method(config, data, baseline, fabric, track)
     except Interrupted as stop:
         raise Interrupted(stop.number, out) from None
-    if config.report and fabric.is_global_zero:
-        write_report(out, lambda row: thumbnail(data.pictures, row))
-    fabric.barrier()
-    return run
 
 
 def execute_prepared(config: Config, data: Prepared) -> Run:

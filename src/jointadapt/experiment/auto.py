@@ -50,6 +50,7 @@ def choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric,
         choice = Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
     else:
         choice = choose_model(rows_s, labels, rows_t, {name: classes[some[1]] for name, classes in predicted.items()})
+    choice = fabric.broadcast(choice)
     chosen = runs[choice.chosen]
     assert chosen.folder is not None
     folder.take(chosen.folder)

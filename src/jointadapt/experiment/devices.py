@@ -4,9 +4,11 @@ import os
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from jointadapt.config import Config
 from jointadapt.errors import UserError
+from jointadapt.ranks import SILENCE
 
 
 def launch(config: Config) -> Fabric:
@@ -15,7 +17,7 @@ def launch(config: Config) -> Fabric:
     if torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
-    strategy = "auto" if devices * nodes == 1 else "ddp"
+    strategy = "auto" if devices * nodes == 1 else DDPStrategy(timeout=SILENCE)
     try:
         fabric = Fabric(
             accelerator=config.device, strategy=strategy, devices=devices, num_nodes=nodes, precision=config.precision

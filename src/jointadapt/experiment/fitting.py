@@ -127,10 +127,15 @@ def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path
     changed += [(f"rows of the {role}", then["rows"][role], now["rows"][role]) for role in now["rows"]]
     for name, before, after in changed:
         if before != after:
-            raise UserError(
-                f"{folder} was begun with {name} = {before!r}, and now it is {after!r}; set it back, or start a new "
-                "run with another --out."
-            )
+            raise not_as_begun(folder, name, before, after)
+
+
+def not_as_begun(folder: Path, name: str, before: Any, after: Any) -> UserError:
+    """Return the error of a run that cannot go on, since this is another than when it was begun."""
+    return UserError(
+        f"{folder} was begun with {name} = {before!r}, and now it is {after!r}; set it back, or start a new "
+        "run with another --out."
+    )
 
 
 def _inherit(network: Network, trained: Network) -> None:

@@ -48,14 +48,14 @@ def train_method(config: Config, data: Prepared, baseline: Run | None, fabric: F
         return Run(Model.load(folder.path), folder.read_summary(), folder.path)
     folder.write_config(config)
     started = time.monotonic()
-    candidates = Candidates(config.select, data.source, data.target, expected_shares(baseline, data))
+    ranks = Ranks(fabric.global_rank, fabric.world_size)
+    candidates = Candidates(config.select, data.source, data.target, expected_shares(baseline, data), ranks=ranks)
     trained = None if baseline is None else baseline.model.network
     network = fit(config, candidates, data, trained, folder, fabric, track)
     candidates.settle(network)
     network.float()  # also after training in float64, as rows are float32
     backbone = network.backbone
     transform = backbone.preprocessing.evaluation() if data.source.holds_images and backbone.preprocessing else None
-    ranks = Ranks(fabric.global_rank, fabric.world_size)
     rows_s, rows_t = (some_rows(len(domain)) for domain in (data.source, data.target))
     features_s, probabilities_s = _activations(network, data.source, rows_s, transform, ranks, track)
     features_t, probabilities_t = _activations(network, data.target, rows_t, transform, ranks, track)

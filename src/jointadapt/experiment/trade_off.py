@@ -17,6 +17,7 @@ from jointadapt.preparation import (
     Prepared,
 )
 from jointadapt.progress import Track
+from jointadapt.ranks import Ranks
 from jointadapt.runs import RunFolder
 from jointadapt.selection import CRITERIA, FOLDS, choose
 
@@ -34,12 +35,13 @@ def choose_trade_off(
     out, run = Path(config.out), RunFolder(Path(config.out), fabric.is_global_zero)
     rule = "transfer-cv" if config.select == LAST else config.select
     trained = None if baseline is None else baseline.model.network
+    ranks = Ranks(fabric.global_rank, fabric.world_size)
     trials = (run.read_trade_offs() or {"trials": []})["trials"]
     for ceiling, fold in product(TRADE_OFFS, range(FOLDS if CRITERIA[rule].holds_out else 1)):
         if any((trial["trade_off"], trial["fold"]) == (ceiling, fold) for trial in trials):
             continue
         folder = RunFolder(out / "trade-off" / f"{ceiling:g}-{fold}", run.writes)
-        candidates = Candidates(rule, data.source, data.target, expected_shares(baseline, data), fold)
+        candidates = Candidates(rule, data.source, data.target, expected_shares(baseline, data), fold, ranks)
         trial = replace(config, trade_off=ceiling, out=str(folder.path))
         fit(trial, candidates, data, trained, folder, fabric, track)
         trials.append({"trade_off": ceiling, "fold": fold, **candidates.judged(last=config.select == LAST)})
