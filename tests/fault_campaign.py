@@ -277,7 +277,9 @@ class Pictures:
             command = [sys.executable, "-m", "jointadapt", *options, "--out", out, "--workers", str(workers)]
             return subprocess.Popen(command, cwd=self.folder, env=environment, stderr=subprocess.PIPE, text=True)
 
-        assert start("whole", 0).wait(PATIENCE) == 0
+        undisturbed = start("whole", 0)
+        undisturbed.communicate(timeout=PATIENCE)
+        assert undisturbed.returncode == 0
         for number in range(times):
             run = start(f"killed-{number}", 2)
             until((self.folder / f"killed-{number}" / "metrics.jsonl").exists)
