@@ -23,9 +23,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from jointadapt.backbones import build_backbone
+from jointadapt.building import build_method
 from jointadapt.data.batches import share
 from jointadapt.discrepancy import jmmd_fourier
-from jointadapt.methods import METHODS, build_method
+from jointadapt.methods import METHODS
 from jointadapt.networks import Network
 from jointadapt.ranks import Ranks
 from jointadapt.trainer import Trainer

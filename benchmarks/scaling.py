@@ -24,8 +24,8 @@ import torch
 from lightning_fabric import Fabric
 
 from jointadapt.backbones import build_backbone
+from jointadapt.building import build_method
 from jointadapt.data.batches import share
-from jointadapt.methods import build_method
 from jointadapt.networks import Network
 from jointadapt.trainer import Trainer
 

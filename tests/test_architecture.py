@@ -15,6 +15,7 @@ ROOMS = [
     ("backbones",),
     ("networks",),
     ("methods",),
+    ("building",),
     ("checkpoints", "ranks"),
     ("trainer",),
     ("selection",),

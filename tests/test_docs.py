@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from jointadapt.building import options_of
 from jointadapt.cli import cli
-from jointadapt.methods import METHODS, options_of
+from jointadapt.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
 from jointadapt.backbones import build_backbone
+from jointadapt.building import build_method
 from jointadapt.config import Config
 from jointadapt.data.batches import Batches
 from jointadapt.data.loading import load
@@ -23,7 +24,6 @@ from jointadapt.errors import UserError
 from jointadapt.evaluation import activations
 from jointadapt.experiment import train
 from jointadapt.health import FIRST_STEP, Checkup
-from jointadapt.methods import build_method
 from jointadapt.networks import Activations, Network
 from jointadapt.trainer import Condition, Trainer
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import jointadapt
+from jointadapt.building import build_method, options_of
 from jointadapt.kernels import GaussianKernel, jan_kernels
-from jointadapt.methods import METHODS, build_method, options_of
+from jointadapt.methods import METHODS
 from jointadapt.methods.contract import ESTIMATORS, optimal_kernels
 from jointadapt.networks import Activations
 from jointadapt.two_sample import optimal_weights

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from jointadapt import GaussianKernel
+from jointadapt.building import build_method, options_of
 from jointadapt.discrepancy import jmmd_unbiased
 from jointadapt.errors import UserError
 from jointadapt.kernels import jan_kernels
-from jointadapt.methods import ESTIMATORS, METHODS, build_method, options_of
+from jointadapt.methods import ESTIMATORS, METHODS
 from jointadapt.networks import Activations, reverse
 
 ADVERSARIES = {"dann", "cdan", "cdan-e", "mdd", "nwd"}

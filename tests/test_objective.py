@@ -8,7 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from jointadapt import train
 from jointadapt.backbones import build_backbone
-from jointadapt.methods import METHODS, Method, build_method
+from jointadapt.building import build_method
+from jointadapt.methods import METHODS, Method
 from jointadapt.networks import Network
 from jointadapt.trainer import TEACHER_DECAY, Objective, Trainer
 

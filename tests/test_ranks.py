@@ -15,9 +15,10 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from jointadapt.backbones import Backbone
+from jointadapt.building import build_method
 from jointadapt.data import Batches, Preprocessing, read_domain
 from jointadapt.errors import UserError
-from jointadapt.methods import METHODS, build_method
+from jointadapt.methods import METHODS
 from jointadapt.networks import Network
 from jointadapt.ranks import PooledBatchNorm, Ranks, pool_batch_norm
 from jointadapt.trainer import Trainer

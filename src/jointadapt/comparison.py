@@ -23,13 +23,13 @@ import torch
 
 import jointadapt
 from jointadapt.backbones import Backbone, build_backbone, features_of, recorded
+from jointadapt.building import options_of
 from jointadapt.config import Config, make_config
 from jointadapt.data import Domain
 from jointadapt.data.benchmarks import Benchmark, Task, fingerprint_of, load_benchmark, read
 from jointadapt.data.files import default_cache
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment import device_of, execute_prepared
-from jointadapt.methods import options_of
 from jointadapt.preparation import choose_backbone, prepare, prepare_features, workers
 from jointadapt.progress import Track, silent
 from jointadapt.recipes import recipe_options

@@ -12,6 +12,7 @@ from jointadapt.analysis import plates
 from jointadapt.analysis.a_distance import FEWEST_ROWS, a_distance
 from jointadapt.analysis.collect import FinishedRun, Observer, Seen, find_runs, read_run
 from jointadapt.analysis.plates import MAPPED_METHODS, MAPPED_ROWS, Plate, Swept
+from jointadapt.building import options_of
 from jointadapt.data import UNLABELLED
 from jointadapt.data.files import write_atomically
 from jointadapt.discrepancy import jmmd_unbiased
@@ -20,7 +21,6 @@ from jointadapt.experiment import execute
 from jointadapt.experiment.trade_off import TRADE_OFFS
 from jointadapt.figures import embed, house_style, inline, save
 from jointadapt.kernels import mean_squared_distance
-from jointadapt.methods import options_of
 from jointadapt.progress import Track, silent
 from jointadapt.report import page_template
 from jointadapt.runs import RunFolder

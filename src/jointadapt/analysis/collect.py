@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from jointadapt.backbones import features_of, recorded
+from jointadapt.building import options_of
 from jointadapt.config import FIELDS, Config
 from jointadapt.data import UNLABELLED, Domain, align, read_domain
 from jointadapt.data.files import default_cache
 from jointadapt.errors import UserError
 from jointadapt.evaluation import activations
-from jointadapt.methods import METHODS, options_of
+from jointadapt.methods import METHODS
 from jointadapt.model import Model
 from jointadapt.preparation import read_task
 from jointadapt.progress import Track

@@ -11,8 +11,9 @@ from jointadapt.cli.printing import as_json, print_json
 def list_(what: str | None, json_: bool) -> None:
     """List methods, backbones, benchmarks and recipes."""
     from jointadapt.backbones import backbone_names
+    from jointadapt.building import options_of
     from jointadapt.data.benchmarks import benchmark_names
-    from jointadapt.methods import METHODS, options_of
+    from jointadapt.methods import METHODS
     from jointadapt.recipes import recipe_names
 
     methods = {name: (cls.__doc__ or "").splitlines()[0].split(": ")[0] for name, cls in METHODS.items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
+from jointadapt.building import check_method, is_source_free
 from jointadapt.choosing import CANDIDATES
 from jointadapt.config import Config, make_config
 from jointadapt.data import Domain
@@ -20,7 +21,6 @@ from jointadapt.experiment.devices import device_of, launch
 from jointadapt.experiment.fitting import FREE_OPTIONS, not_as_begun
 from jointadapt.experiment.running import Run, train_method
 from jointadapt.experiment.trade_off import choose_trade_off
-from jointadapt.methods import check_method, is_source_free
 from jointadapt.preparation import (
     Given,
     Prepared,

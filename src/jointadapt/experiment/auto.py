@@ -16,10 +16,7 @@ from jointadapt.diagnosis import diagnose
 from jointadapt.evaluation import activations, calibration_error
 from jointadapt.experiment.running import Run, compare_with, read_predicted, some_rows, train_method
 from jointadapt.model import Model
-from jointadapt.preparation import (
-    Prepared,
-    workers,
-)
+from jointadapt.preparation import Prepared, workers
 from jointadapt.progress import Track
 from jointadapt.runs import RunFolder
 

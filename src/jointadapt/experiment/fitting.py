@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from jointadapt.backbones import recorded
+from jointadapt.building import build_method, is_source_free
 from jointadapt.candidates import Candidates
 from jointadapt.config import Config
 from jointadapt.data import Batches
@@ -17,12 +18,8 @@ from jointadapt.data.labels import join_labelled
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.health import Checkup, divergence
 from jointadapt.interruption import stop_requests
-from jointadapt.methods import build_method, is_source_free
 from jointadapt.networks import Network
-from jointadapt.preparation import (
-    Prepared,
-    workers,
-)
+from jointadapt.preparation import Prepared, workers
 from jointadapt.progress import Track
 from jointadapt.runs import RunFolder
 from jointadapt.trainer import Trainer

@@ -21,9 +21,7 @@ from jointadapt.evaluation import activations, evaluate, verdict
 from jointadapt.experiment.fitting import fit
 from jointadapt.model import Model
 from jointadapt.networks import Network
-from jointadapt.preparation import (
-    Prepared,
-)
+from jointadapt.preparation import Prepared
 from jointadapt.progress import Track
 from jointadapt.ranks import Ranks
 from jointadapt.runs import RunFolder

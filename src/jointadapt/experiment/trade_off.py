@@ -13,9 +13,7 @@ from jointadapt.candidates import LAST, Candidates
 from jointadapt.config import Config
 from jointadapt.experiment.fitting import fit
 from jointadapt.experiment.running import Run, expected_shares
-from jointadapt.preparation import (
-    Prepared,
-)
+from jointadapt.preparation import Prepared
 from jointadapt.progress import Track
 from jointadapt.ranks import Ranks
 from jointadapt.runs import RunFolder
