@@ -139,6 +139,11 @@ def features_of(
     return extract(domain, embed, backbone.preprocessing.evaluation(), key, cache, workers, track=track)
 
 
+def usable_device() -> torch.device:
+    """Return a CUDA device where there is one, else the CPU: where features are found when no run says where."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def backbone_names() -> list[str]:
     """Return every name `build_backbone` takes: the small ones, torchvision's, timm's."""
     return [*SMALL, *torchvision.models.list_models(torchvision.models), *timm.list_models()]

@@ -9,12 +9,11 @@ from torch import Tensor
 from jointadapt.data import Domain
 from jointadapt.evaluation import Evaluation, activations, evaluate, oracle
 from jointadapt.networks import Network
-from jointadapt.ranks import Ranks
+from jointadapt.ranks import ALONE, Ranks
 from jointadapt.selection import CRITERIA, Evidence, choose, eligible, hold_out, scores
 
 LAST = "last"
 MOST_ROWS_UNASKED = 20_000
-ALONE = Ranks()
 
 
 @dataclass

@@ -30,6 +30,7 @@ from jointadapt.data.benchmarks import Benchmark, Task, fingerprint_of, load_ben
 from jointadapt.data.files import default_cache
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment import device_of, execute_prepared
+from jointadapt.interruption import handled
 from jointadapt.preparation import choose_backbone, prepare, prepare_features, workers
 from jointadapt.progress import Track, silent
 from jointadapt.recipes import recipe_options
@@ -148,7 +149,7 @@ def compare(
     failures: list[str] = []
     if waiting:
         memory.prepare()
-        with _told_to_stop(), _ready(comparison, list(waiting.values()), track) as data:
+        with handled(_stop, signal.SIGTERM), _ready(comparison, list(waiting.values()), track) as data:
             results = (launch or in_processes(1))(waiting, data)
             done = len(keys) - len(waiting)
             try:
@@ -328,19 +329,6 @@ def run_one(config: Config, data: Ready | None = None) -> Outcome | str:
     )
 
 
-@contextmanager
-def _told_to_stop() -> Iterator[None]:
+def _stop(number: int, frame: Any) -> None:  # noqa: ARG001
     """Let SIGTERM end the table as Ctrl-C does."""
-
-    def stop(number: int, frame: Any) -> None:  # noqa: ARG001
-        raise Interrupted(number)
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: signals are not ours
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    raise Interrupted(number)

@@ -13,6 +13,8 @@ from pydantic.dataclasses import dataclass
 from jointadapt.errors import UserError, unknown_name
 from jointadapt.kernels import FIVE_SCALES, SOFTMAX_BANDWIDTH
 
+BASELINE = "source-only"  # the method that every other is compared with
+
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Bandwidth = Positive | Literal["mean", "median"]

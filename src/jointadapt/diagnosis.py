@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from jointadapt.selection import shares
 from jointadapt.two_sample import two_sample_test
 
 MOST_ROWS = 500
@@ -105,15 +106,15 @@ def diagnose(source: Tensor, labels: Tensor, target: Tensor, seed: int = 0) -> D
     if len(target) < FEWEST_PER_CLASS * classes:
         return Diagnosis(len(target), classes, 1.0, 1.0, (), 0.0, 0)
     held_in, held_out = x_t[::2], x_t[1::2]
-    shares = torch.bincount(y_s, minlength=classes).double() / len(y_s)
+    own = shares(y_s, classes)
     probabilities = _probabilities(x_s, y_s, held_in, classes)
-    proportions = estimated_proportions(probabilities, shares)
+    proportions = estimated_proportions(probabilities, own)
     drawn = _draw(y_s, proportions, generator)
 
     def p_value(of: Tensor) -> float:
         return two_sample_test(of, held_out, permutations=500, level=LEVEL, generator=generator).p_value
 
-    moved = (proportions - shares).abs().sum().item() / 2
+    moved = (proportions - own).abs().sum().item() / 2
     unweighted = p_value(x_s)
     return Diagnosis(
         rows=len(target),
@@ -122,7 +123,7 @@ def diagnose(source: Tensor, labels: Tensor, target: Tensor, seed: int = 0) -> D
         p_value_reweighted=p_value(x_s[drawn]) if len(drawn) >= FEWEST_PER_CLASS * classes else unweighted,
         proportions=tuple(100 * share for share in proportions.tolist()),
         moved=100 * moved,
-        missing=int((proportions < MISSING * shares).sum()),
+        missing=int((proportions < MISSING * own).sum()),
     )
 
 

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from jointadapt.config import BASELINE
 from jointadapt.data import from_arrays
 from jointadapt.experiment import train
 
@@ -70,7 +71,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
             run = train(
                 (X, indices),
                 target,
-                method=self.method if adapts else "source-only",
+                method=self.method if adapts else BASELINE,
                 seed=self.random_state,
                 baseline=False,
                 report=False,

@@ -1,7 +1,7 @@
 """The wish to stop: SIGINT and SIGTERM become a note that a loop reads where it can stop without loss."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,13 +18,20 @@ def stop_requests() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         requested.append(number)
 
-    try:
-        before = {number: signal.signal(number, note) for number in ASKING}
-    except ValueError:  # not the main thread: signals are not ours
+    with handled(note, *ASKING):
         yield requested
+
+
+@contextmanager
+def handled(handler: Callable[[int, Any], None], *numbers: int) -> Iterator[None]:
+    """Give these signals to a handler, and afterwards to whoever had them before; in the main thread only."""
+    try:
+        before = {number: signal.signal(number, handler) for number in numbers}
+    except ValueError:  # not the main thread: signals are not ours
+        yield
         return
     try:
-        yield requested
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from jointadapt.backbones import build_backbone
+from jointadapt.backbones import build_backbone, recorded
 from jointadapt.calibration import tempered
 from jointadapt.config import Config, make_config
 from jointadapt.data import Domain
@@ -42,6 +42,15 @@ class Model:
         transform = preprocessing.evaluation() if preprocessing else None
         batch_size = 32 if domain.holds_images else 1024
         return activations(self.network, domain, transform, batch_size, track)
+
+    def activations_of_features(self, features: Domain, track: Track = silent) -> tuple[Tensor, Tensor]:
+        """Return the same of a domain whose rows are what the model's backbone made of its images (`features_of`)."""
+        backbone = self.network.backbone
+        self.network.backbone = recorded(backbone)
+        try:
+            return activations(self.network, features, track=track)
+        finally:
+            self.network.backbone = backbone
 
     def predict_proba(self, domain: Domain, track: Track = silent) -> Tensor:
         """Return class probabilities (n, classes)."""

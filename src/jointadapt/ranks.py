@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, distributed, nn
 
 from jointadapt.errors import UserError
@@ -31,6 +32,11 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
+
+    @classmethod
+    def of(cls, fabric: Fabric) -> "Ranks":
+        """Return the processes that Fabric has launched."""
+        return cls(fabric.global_rank, fabric.world_size)
 
     def require(self, rows: int) -> None:
         """Raise a `UserError` if some rank would have none of so many rows."""
@@ -87,6 +93,9 @@ class Ranks:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(int(seed))
             yield
+
+
+ALONE = Ranks()
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from jointadapt import figures
+from jointadapt.config import BASELINE
 from jointadapt.data.files import write_atomically
 
 Thumbnail = Callable[[int], Image.Image | None]
 Number = int | float  # JSON writes 100 as well as 100.0
 
-SOURCE_ONLY = "source-only"
 MOST_PICTURES = 12
 MOST_COUNTED_CLASSES = 40
 MOST_MATRIX_CLASSES = 100
@@ -105,8 +105,8 @@ def read_run(folder: Path) -> Run:
 
 def _read_baseline(folder: Path, told: dict[str, Any] | None) -> "Run | None":
     """Return the source-only run beside a run: its own folder, or what the run's summary says of it, or None."""
-    if (folder / SOURCE_ONLY / "summary.json").is_file():
-        run = read_run(folder / SOURCE_ONLY)
+    if (folder / BASELINE / "summary.json").is_file():
+        run = read_run(folder / BASELINE)
         return replace(run, summary={**run.summary, **(told or {})})
     return Run(told) if told else None
 
@@ -155,7 +155,7 @@ def _read_features(path: Path) -> dict[str, np.ndarray] | None:
 def method_title(run: Run) -> str:
     """Return the name of a method as it is printed: acronyms in capitals."""
     method = str(run.summary.get("method") or "adapted")
-    return method if method == SOURCE_ONLY or len(method) > 6 else method.upper()
+    return method if method == BASELINE or len(method) > 6 else method.upper()
 
 
 def class_names(run: Run) -> list[str]:
@@ -324,9 +324,9 @@ def confusion_parts(run: Run, classes: list[str]) -> dict[str, Any]:
 
 def feature_maps(run: Run) -> list[dict[str, Any]]:
     """Return for each model its two maps: source-only before, the method after."""
-    models = [("Before", SOURCE_ONLY, run.baseline), ("After", method_title(run), run)]
-    if run.summary.get("method") == SOURCE_ONLY:
-        models = [("Features", SOURCE_ONLY, run)]
+    models = [("Before", BASELINE, run.baseline), ("After", method_title(run), run)]
+    if run.summary.get("method") == BASELINE:
+        models = [("Features", BASELINE, run)]
     return [found for when, name, model in models if (found := _feature_map(when, name, model)) is not None]
 
 

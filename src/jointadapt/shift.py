@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 
-from jointadapt.backbones import build_backbone, features_of, recorded
+from jointadapt.backbones import build_backbone, features_of, usable_device
 from jointadapt.data import Domain, read_domain
 from jointadapt.data.files import default_cache, write_atomically
 from jointadapt.data.mapped import MappedRows
 from jointadapt.discrepancy import Rows
 from jointadapt.errors import UserError
-from jointadapt.evaluation import activations
 from jointadapt.figures import null_figure
 from jointadapt.model import Model
 from jointadapt.progress import Track, silent
@@ -194,17 +193,15 @@ def compare(
         of = f"images, by features of {name}" + (" as the run left it" if model and not model.config.frozen else "")
         if not model and weights == "none":
             notes.append(f"the weights of {name} are random (--weights none), its features show little of the images.")
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        seen = [features_of(domain, body, name, device, cache, workers, track) for domain in pair]
-        if model:
-            model.network.backbone = recorded(body)
+        seen = [features_of(domain, body, name, usable_device(), cache, workers, track) for domain in pair]
     elif backbone != "auto":
         raise UserError("arrays are compared as they are; leave --backbone out.")
     options = {"method": method, "permutations": permutations, "level": level}
     samples = [[_rows(domain, method)] for domain in seen]
     comparisons = [_test(of, pair, samples, seed, options)]
     if model:
-        samples = [list(activations(model.network, domain, track=track)) for domain in seen]
+        of_model = model.activations_of_features if pair[0].holds_images else model.activations
+        samples = [list(of_model(domain, track)) for domain in seen]
         of = f"features × predictions of the {model.config.method} model, jointly"
         comparisons.append(_test(of, pair, samples, seed, options))
     described_s, described_t = (

@@ -9,12 +9,11 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from jointadapt.backbones import features_of, recorded
+from jointadapt.backbones import features_of, usable_device
 from jointadapt.data import Domain, read_domain
 from jointadapt.data.files import default_cache
 from jointadapt.data.labels import read_labels
 from jointadapt.errors import UserError
-from jointadapt.evaluation import activations
 from jointadapt.model import Model
 from jointadapt.progress import Track, silent
 
@@ -96,7 +95,4 @@ def _seen(model: Model, domain: Domain, cache: Path, track: Track) -> tuple[Tens
     if not (model.config.frozen and domain.holds_images and model.shape is None):
         return model.activations(domain, track)
     body, name = model.network.backbone, model.config.backbone
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = features_of(domain, body, name, device, cache, track=track)
-    model.network.backbone = recorded(body)
-    return activations(model.network, rows, track=track)
+    return model.activations_of_features(features_of(domain, body, name, usable_device(), cache, track=track), track)

@@ -17,11 +17,10 @@ from jointadapt.data.batches import Batch
 from jointadapt.errors import UserError
 from jointadapt.methods import Method
 from jointadapt.networks import Activations, Network, reverse
-from jointadapt.ranks import Ranks, pool_batch_norm
+from jointadapt.ranks import ALONE, Ranks, pool_batch_norm
 from jointadapt.schedules import learning_rate, trade_off
 
 TEACHER_DECAY = 0.99
-ALONE = Ranks()
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class Trainer:
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
-        self.ranks = Ranks(fabric.global_rank, fabric.world_size)
+        self.ranks = Ranks.of(fabric)
         if sharpness and self.ranks.count > 1:
             raise UserError("--sharpness takes two passes a step, which several devices cannot share; use one device.")
         if not network.backbone.pretrained:

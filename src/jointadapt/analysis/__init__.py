@@ -13,7 +13,9 @@ from jointadapt.analysis.a_distance import FEWEST_ROWS, a_distance
 from jointadapt.analysis.collect import FinishedRun, Observer, Seen, find_runs, read_run
 from jointadapt.analysis.plates import MAPPED_METHODS, MAPPED_ROWS, Plate, Swept
 from jointadapt.building import options_of
+from jointadapt.config import BASELINE
 from jointadapt.data import UNLABELLED
+from jointadapt.data.domain import some_rows
 from jointadapt.data.files import write_atomically
 from jointadapt.discrepancy import jmmd_unbiased
 from jointadapt.errors import UserError
@@ -112,7 +114,7 @@ def sweep(run: str | Path, option: Swept, out: str | Path, track: Track = silent
     config = found.config
     if not found.on_files:
         raise UserError(f"{run} was trained on arrays in memory; only runs on files can be trained again.")
-    takes = config.method != "source-only" if option == "trade_off" else option in options_of(config.method)
+    takes = config.method != BASELINE if option == "trade_off" else option in options_of(config.method)
     if not takes:
         raise UserError(f"{run} is a run of {config.method}, which has no {option}; give one of a method that has.")
     values: Iterable[float] = TRADE_OFFS
@@ -162,10 +164,7 @@ def _shuffled(layers: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _map(run: FinishedRun, seen: Seen) -> list[dict[str, Any]]:
-    few = [
-        torch.randperm(len(f), generator=torch.Generator().manual_seed(0))[:MAPPED_ROWS].sort()[0]
-        for f in seen.features
-    ]
+    few = [some_rows(len(features), MAPPED_ROWS) for features in seen.features]
     plane = embed(*(f[rows].numpy() for f, rows in zip(seen.features, few, strict=True)))
     if plane is None:
         return []

@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jointadapt.backbones import features_of, recorded
+from jointadapt.backbones import features_of, usable_device
 from jointadapt.building import options_of
-from jointadapt.config import FIELDS, Config
+from jointadapt.config import BASELINE, FIELDS, Config
 from jointadapt.data import UNLABELLED, Domain, align, read_domain
 from jointadapt.data.files import default_cache
 from jointadapt.errors import UserError
-from jointadapt.evaluation import activations
 from jointadapt.methods import METHODS
 from jointadapt.model import Model
 from jointadapt.preparation import read_task
@@ -66,7 +65,7 @@ class FinishedRun:
     @property
     def adapts(self) -> bool:
         """Whether the method looks at the target, so that λ has an effect."""
-        return self.method != "source-only"
+        return self.method != BASELINE
 
     def option(self, name: str) -> Any:
         """Return the value of an option; of λ that which was used."""
@@ -149,9 +148,7 @@ class Observer:
         source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
         pair = (source, target)
         if config.frozen and source.holds_images:
-            pair = [self._rows(domain, config, model, cache) for domain in pair]
-            model.network.backbone = recorded(model.network.backbone)
-            outputs = [activations(model.network, domain) for domain in pair]
+            outputs = [model.activations_of_features(self._rows(domain, config, model, cache)) for domain in pair]
         else:
             outputs = [model.activations(domain, self.track) for domain in pair]
         (f_s, p_s), (f_t, p_t) = outputs
@@ -184,8 +181,8 @@ class Observer:
         backbone = model.network.backbone
         key = (domain.content, config.backbone, backbone.digest())
         if key not in self._features:
-            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            self._features[key] = features_of(domain, backbone, config.backbone, device, cache, track=self.track)
+            place = usable_device(), cache
+            self._features[key] = features_of(domain, backbone, config.backbone, *place, track=self.track)
         return self._features[key]
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jointadapt.cli.printing import as_json, print_json, track
-from jointadapt.config import make_config, read_config
+from jointadapt.config import BASELINE, make_config, read_config
 from jointadapt.flags import config_flags, read_flags
 from jointadapt.progress import first_process
 
@@ -45,7 +45,7 @@ def train(file: str | None, resumed: str | None, json_: bool, **flags: Any) -> N
 
 def _print_runs(summary: dict[str, Any]) -> None:
     table = Table("", "target accuracy", "mean per class", "source accuracy", title=Text(summary["task"]))
-    rows = [("source-only", summary["baseline"])] if summary["baseline"] else []
+    rows = [(BASELINE, summary["baseline"])] if summary["baseline"] else []
     for name, row in [*rows, (summary["method"], summary)]:
         measured = row["evaluation"]
         cells = (measured["accuracy"], measured["mean_per_class_accuracy"]) if measured else (None, None)

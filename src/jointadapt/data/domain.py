@@ -92,6 +92,11 @@ class Domain:
         return replace(self, content=content, labels=self.labels[indices], items=tuple(self.items[i] for i in indices))
 
 
+def some_rows(rows: int, most: int) -> Tensor:
+    """Return the indices of up to so many of the rows, drawn at random but the same on every call, in their order."""
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:most].sort().values
+
+
 def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
     """Return the target with labels in the source's classes, and notes on classes that only one of them has.
 

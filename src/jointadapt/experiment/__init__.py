@@ -12,11 +12,11 @@ from lightning_fabric import Fabric
 
 from jointadapt.building import check_method, is_source_free
 from jointadapt.choosing import CANDIDATES
-from jointadapt.config import Config, make_config
+from jointadapt.config import BASELINE, Config, make_config
 from jointadapt.data import Domain
 from jointadapt.data.files import default_cache
 from jointadapt.errors import Interrupted, UserError
-from jointadapt.experiment.auto import AUTO, BASELINE, choose_method
+from jointadapt.experiment.auto import AUTO, choose_method
 from jointadapt.experiment.devices import device_of, launch
 from jointadapt.experiment.fitting import FREE_OPTIONS, not_as_begun
 from jointadapt.experiment.running import Run, train_method
@@ -109,7 +109,7 @@ def execute(
     made = RunFolder(out).create() if first_process() and not resuming else []
     try:
         fabric = launch(config)
-        ranks = Ranks(fabric.global_rank, fabric.world_size)
+        ranks = Ranks.of(fabric)
         out = Path(fabric.broadcast(str(out)))
         config = replace(config, backbone=choose_backbone(config.backbone, source), out=str(out))
         track = track if fabric.is_global_zero else silent

@@ -6,22 +6,22 @@ from pathlib import Path
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from jointadapt.backbones import features_of, recorded
+from jointadapt.backbones import features_of
 from jointadapt.calibration import cooling_temperature, tempered
 from jointadapt.choosing import CANDIDATES, Choice, choose_model
-from jointadapt.config import Config
+from jointadapt.config import BASELINE, Config
 from jointadapt.data import Domain
+from jointadapt.data.domain import some_rows
 from jointadapt.data.files import default_cache
 from jointadapt.diagnosis import diagnose
-from jointadapt.evaluation import activations, calibration_error
-from jointadapt.experiment.running import Run, compare_with, read_predicted, some_rows, train_method
+from jointadapt.evaluation import calibration_error
+from jointadapt.experiment.running import Run, compare_with, read_predicted, train_method
 from jointadapt.model import Model
 from jointadapt.preparation import Prepared, workers
 from jointadapt.progress import Track
 from jointadapt.runs import RunFolder
 
 AUTO = "auto"
-BASELINE = "source-only"
 COMPARED_ROWS = 2_000  # of each domain, by which the models are compared
 
 
@@ -51,7 +51,8 @@ def choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric,
     chosen = runs[choice.chosen]
     assert chosen.folder is not None
     folder.take(chosen.folder)
-    probabilities = _target_probabilities(chosen.model, data, track)
+    of_model = chosen.model.activations_of_features if data.frozen else chosen.model.activations
+    _, probabilities = of_model(data.target, track)
     temperature = cooling_temperature(probabilities, choice.believed)
     calibrated = tempered(probabilities, temperature)
     model = replace(chosen.model, temperature=temperature)
@@ -84,16 +85,6 @@ def choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric,
     folder.write_summary(summary)
     fabric.barrier()
     return Run(model, summary, folder.path)
-
-
-def _target_probabilities(model: Model, data: Prepared, track: Track) -> Tensor:
-    """Return what a model makes of the target; a frozen backbone has run already."""
-    if not data.frozen:
-        return model.activations(data.target, track)[1]
-    whole, model.network.backbone = model.network.backbone, recorded(data.backbone)
-    probabilities = activations(model.network, data.target, track=track)[1]
-    model.network.backbone = whole
-    return probabilities
 
 
 def _rows_as_they_come(domain: Domain, config: Config, data: Prepared, fabric: Fabric, track: Track) -> Tensor:

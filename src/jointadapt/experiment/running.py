@@ -16,7 +16,7 @@ from jointadapt.candidates import Candidates
 from jointadapt.config import Config
 from jointadapt.data import UNLABELLED, Domain
 from jointadapt.data.batches import share
-from jointadapt.data.domain import Transform
+from jointadapt.data.domain import Transform, some_rows
 from jointadapt.evaluation import activations, evaluate, verdict
 from jointadapt.experiment.fitting import fit
 from jointadapt.model import Model
@@ -46,7 +46,7 @@ def train_method(config: Config, data: Prepared, baseline: Run | None, fabric: F
         return Run(Model.load(folder.path), folder.read_summary(), folder.path)
     folder.write_config(config)
     started = time.monotonic()
-    ranks = Ranks(fabric.global_rank, fabric.world_size)
+    ranks = Ranks.of(fabric)
     candidates = Candidates(config.select, data.source, data.target, expected_shares(baseline, data), ranks=ranks)
     trained = None if baseline is None else baseline.model.network
     network = fit(config, candidates, data, trained, folder, fabric, track)
@@ -54,7 +54,7 @@ def train_method(config: Config, data: Prepared, baseline: Run | None, fabric: F
     network.float()  # also after training in float64, as rows are float32
     backbone = network.backbone
     transform = backbone.preprocessing.evaluation() if data.source.holds_images and backbone.preprocessing else None
-    rows_s, rows_t = (some_rows(len(domain)) for domain in (data.source, data.target))
+    rows_s, rows_t = (some_rows(len(domain), PICTURED_ROWS) for domain in (data.source, data.target))
     features_s, probabilities_s = _activations(network, data.source, rows_s, transform, ranks, track)
     features_t, probabilities_t = _activations(network, data.target, rows_t, transform, ranks, track)
     predicted = probabilities_t.argmax(1)
@@ -127,6 +127,7 @@ def expected_shares(baseline: Run | None, data: Prepared) -> Tensor:
 
 
 def read_predicted(folder: Path, target: Domain) -> Tensor:
+    """Return the class that the run of a folder predicts for each target row, as an index into the target's classes."""
     index = {name: position for position, name in enumerate(target.classes)}
     return torch.tensor([index[name] for name in RunFolder(folder).read_predictions()])
 
@@ -141,10 +142,6 @@ def compare_with(baseline: Run | None, predicted: Tensor, target: Domain, method
         "agreement": 100 * (predicted == plain).double().mean().item(),
         "verdict": verdict(predicted, plain, target.labels, method.upper()),
     }
-
-
-def some_rows(rows: int, most: int = PICTURED_ROWS) -> Tensor:
-    return torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:most].sort().values
 
 
 def _describe(domain: Domain, path: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def choose_trade_off(
     out, run = Path(config.out), RunFolder(Path(config.out), fabric.is_global_zero)
     rule = "transfer-cv" if config.select == LAST else config.select
     trained = None if baseline is None else baseline.model.network
-    ranks = Ranks(fabric.global_rank, fabric.world_size)
+    ranks = Ranks.of(fabric)
     trials = (run.read_trade_offs() or {"trials": []})["trials"]
     for ceiling, fold in product(TRADE_OFFS, range(FOLDS if CRITERIA[rule].holds_out else 1)):
         if any((trial["trade_off"], trial["fold"]) == (ceiling, fold) for trial in trials):

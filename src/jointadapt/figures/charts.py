@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from jointadapt.config import BASELINE
 from jointadapt.figures.style import GREY, INK, SOURCE, TARGET
 
 Table = Sequence[dict[str, Any]]
 
-PLAIN = "source-only"
 FIRST = ("jan", "dan", "dann", "jan-a")  # look the same in every figure, whatever stands beside them
 FITTED = "rows fitted to"
 MOST_TICKS = 8
@@ -43,9 +43,9 @@ LOOKS = (
 
 def looks(methods: Sequence[str]) -> dict[str, Look]:
     """Return how each method is drawn; source-only is grey and empty."""
-    others = sorted(set(methods) - {PLAIN, *FIRST})
+    others = sorted(set(methods) - {BASELINE, *FIRST})
     look = {name: LOOKS[i % len(LOOKS)] for i, name in enumerate((*FIRST, *others)) if name in methods}
-    return ({PLAIN: Look(GREY, "X", "--", "")} if PLAIN in methods else {}) | look
+    return ({BASELINE: Look(GREY, "X", "--", "")} if BASELINE in methods else {}) | look
 
 
 def maps(rows: Table) -> Figure:
@@ -86,8 +86,8 @@ def bars(rows: Table, value: str, label: str, naive: str = "") -> Figure:
             0.92 * width,
             yerr=[row["standard_error"] or 0.0 for row in own],
             label=method,
-            color="white" if method == PLAIN else style.colour,
-            edgecolor=style.colour if method == PLAIN else "white",
+            color="white" if method == BASELINE else style.colour,
+            edgecolor=style.colour if method == BASELINE else "white",
             hatch=style.hatch,
             linewidth=1.2,
             error_kw={"ecolor": INK, "elinewidth": 1.0, "capsize": 2.5},
