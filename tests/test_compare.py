@@ -106,6 +106,14 @@ def test_the_table_is_the_mean_of_single_runs(command: Command) -> None:
     assert published["source"] == "A paper, Table 1"
 
 
+def test_a_source_free_method_starts_from_source_only_as_in_train(command: Command) -> None:
+    answer = json.loads(command(*TABLE, *QUICK, "--methods", "shot", "--tasks", "a2b", "--seeds", 1, "--json").out)
+    single = ("--benchmark", "three.toml", "--root", ".", "--task", "a2b", "--method", "shot", *QUICK[:-2])
+    alone = json.loads(command("train", *single, "--backbone", "none", "--no-report", "--json").out)
+    assert answer["accuracy"]["shot"]["last"]["tasks"]["a → b"]["mean"] == alone["evaluation"]["accuracy"]
+    assert alone["evaluation"]["accuracy"] > 60
+
+
 def test_jobs_change_no_number(command: Command) -> None:
     methods = ("--methods", "source-only,dann", "--seeds", 2, "--json")
     one = json.loads(command(*TABLE, *QUICK, *methods, "--out", "one").out)

@@ -149,11 +149,8 @@ def _train_all(config: Config, data: Prepared, fabric: Fabric, track: Track) -> 
 
 
 def execute_prepared(config: Config, data: Prepared) -> Run:
-    """Return the run of one method on data as the network gets them; no baseline, no report.
+    """Return the run of a method on data as the network gets them; no report.
 
     `config.out` may be the folder of an interrupted run, which is finished, or of a finished one, which is read.
     """
-    fabric = launch(config)
-    if config.trade_off == "search":
-        config = replace(config, trade_off=choose_trade_off(config, data, None, fabric, silent))
-    return train_method(config, data, None, fabric, silent)
+    return _train_all(config, data, launch(config), silent)

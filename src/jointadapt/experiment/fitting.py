@@ -57,7 +57,8 @@ def fit(
     torch.manual_seed(config.seed)
     backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
     network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
-    if trained is not None and is_source_free(config.method):
+    if is_source_free(config.method):
+        assert trained is not None
         _inherit(network, trained)
     method = build_method(config.method, network.widths, vars(config))
     trainer = Trainer(
