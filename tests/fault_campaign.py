@@ -111,7 +111,7 @@ class Campaign:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 row.injected += 1
-                writing += any(is_part(path) for path in out.rglob(".*"))
+                writing += half_written(out)
             if (out / "summary.json").exists():
                 self.finish(out, row)
                 out = self.fresh()
@@ -123,15 +123,12 @@ class Campaign:
         """SIGKILL between the bytes of a checkpoint, before it is renamed, and just after."""
         row, writing = Row("SIGKILL while a checkpoint is written"), 0
         for _ in range(times):
-            out, moment, place = (
-                self.fresh(),
-                self.chance.randint(1, self.writes),
-                self.chance.choice(("bytes", "name", "after")),
-            )
+            out, moment = self.fresh(), self.chance.randint(1, self.writes)
+            place = self.chance.choice(("bytes", "name", "after"))
             child = fork(lambda out=out, moment=moment, place=place: (die_writing(moment, place), self.go_on(out)))
             assert os.waitpid(child, 0)[1] == signal.SIGKILL
             row.injected += 1
-            writing += any(is_part(path) for path in out.rglob(".*"))
+            writing += half_written(out)
             self.finish(out, row)
         row.seen = f"{writing} left a half-written file"
         return row
@@ -146,7 +143,7 @@ class Campaign:
             wait(child, self.chance.uniform(0, 0.3 * self.seconds))
             os.kill(child, sent)
             row.injected += 1
-            told += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + sent
+            told += exit_code(child) == 128 + sent
             self.finish(out, row)
         row.seen = f"{told} ended with 130 or 143"
         return row
@@ -158,24 +155,26 @@ class Campaign:
             with small_disk(self.folder / "disk") as (disk, fill, kind):
                 out, room = disk / "run", self.chance.randrange(0, 400_000)
                 child = fork(lambda out=out, room=room, fill=fill: (fill(room), self.go_on(out)))
-                code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-                row.injected, told, row.fault = (
-                    row.injected + 1,
-                    told + (code == 28),
-                    f"disk full while checkpointing ({kind})",
-                )
+                code = exit_code(child)
+                row.fault = f"disk full while checkpointing ({kind})"
+                row.injected += 1
+                told += code == 28
                 fill(None)
                 self.finish(out, row)
         row.seen = f"{told} stopped with the reason, the others before or after their training"
         return row
+
+    def interrupt(self, out: Path) -> None:
+        """Begin a run that dies just after one of its checkpoints, but for the first."""
+        moment = self.chance.randint(2, self.writes)
+        os.waitpid(fork(lambda: (die_writing(moment, "after"), self.go_on(out))), 0)
 
     def damages(self, times: int) -> Row:
         """The newest checkpoint truncated, or one bit of it flipped."""
         row, told = Row("newest checkpoint truncated or bit-flipped"), 0
         for number in range(times):
             out = self.fresh()
-            child = fork(lambda out=out: (die_writing(self.chance.randint(2, self.writes), "after"), self.go_on(out)))
-            os.waitpid(child, 0)
+            self.interrupt(out)
             newest = max(out.rglob("step-*.pt"), key=lambda path: (len(path.parts) == len(out.parts) + 2, path.name))
             content = bytearray(newest.read_bytes())
             if number % 2:
@@ -194,14 +193,12 @@ class Campaign:
         row = Row("clock set back by a day")
         for _ in range(times):
             out = self.fresh()
-            os.waitpid(
-                fork(lambda out=out: (die_writing(self.chance.randint(2, self.writes), "after"), self.go_on(out))), 0
-            )
+            self.interrupt(out)
             for place, path in enumerate(sorted(out.rglob("*"), reverse=True)):
                 os.utime(path, (time.time() + 86_400 + place,) * 2)  # the older a checkpoint, the newer its time
             child = fork(lambda out=out: (set_clock_back(), self.go_on(out)))
             row.injected += 1
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            assert exit_code(child) == 0
             self.finish(out, row)
         return row
 
@@ -260,7 +257,7 @@ class Pictures:
                 time.sleep(self.chance.uniform(0, 0.05))
                 os.kill(children[0], signal.SIGKILL)
             row.injected, row.runs = row.injected + 1, row.runs + 1
-            codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+            codes = [exit_code(child) for child in children]
             row.same += codes[1] == 0 and torch.equal(self.features(cache), whole)
         return row
 
@@ -317,6 +314,16 @@ def fork(work: Callable[[], object]) -> int:
         code = 2
     finally:
         os._exit(code)
+
+
+def half_written(folder: Path) -> bool:
+    """Return whether a file that was being written is left there."""
+    return any(is_part(path) for path in folder.rglob(".*"))
+
+
+def exit_code(child: int) -> int:
+    """Wait for a process to end and return its exit code, −n where signal n ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def finished(child: int) -> int | None:
