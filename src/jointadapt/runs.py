@@ -112,14 +112,13 @@ class RunFolder:
                     path.replace(path.with_suffix(".damaged"))
         return None
 
-    def start_metrics(self, step: int) -> list[dict[str, Any]]:
-        """Return the records up to a step, and forget later ones: written after the checkpoint that is gone on from."""
+    def start_metrics(self, step: int) -> None:
+        """Forget the records after a step: those written after the checkpoint that is gone on from."""
         file = self.path / "metrics.jsonl"
         lines = file.read_bytes().splitlines(keepends=True) if file.is_file() else []
         records = [json.loads(line) for line in lines if _whole(line)]
         kept = [record for record in records if record["step"] <= step]
         self._write("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept).encode())
-        return kept
 
     def add_metrics(self, record: dict[str, int | float]) -> None:
         """Append a record."""

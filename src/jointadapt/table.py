@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 import jointadapt
+from jointadapt.candidates import LAST
 from jointadapt.comparison import Comparison, Outcome
 from jointadapt.data.benchmarks import Published, Task
 from jointadapt.data.files import write_atomically
@@ -18,7 +19,7 @@ from jointadapt.errors import UserError, unknown_name
 from jointadapt.selection import CRITERIA, DEFAULT
 
 MEASURES = {"accuracy": "accuracy", "mean_per_class_accuracy": "mean per class"}
-LAST, ORACLE, PUBLISHED, UNCHOSEN = "last", "oracle", "published", "chosen"
+ORACLE, PUBLISHED, UNCHOSEN = "oracle", "published", "chosen"
 NONE = "–"
 
 

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from jointadapt.cli.printing import as_json, print_json, track
+from jointadapt.cli.printing import as_json, print_json, print_table, track
 
 
 @click.command()
@@ -25,5 +24,5 @@ def demo(out: Path | None, json_: bool) -> None:
     table = Table("target accuracy, %", *(f"seed {seed}" for seed in SEEDS), "mean", title="digits → another scanner")
     for method in METHODS:
         table.add_row(method, *(f"{value:.1f}" for value in result.accuracies[method]), f"{means[method]:.1f}")
-    Console().print(table)
+    print_table(table)
     click.echo(f"Adaptation gained {means['jan'] - means['source-only']:.1f} points. Report: {result.report}")

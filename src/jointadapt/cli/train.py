@@ -3,11 +3,10 @@
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jointadapt.cli.printing import as_json, print_json, track
+from jointadapt.cli.printing import as_json, print_json, print_table, track
 from jointadapt.config import BASELINE, make_config, read_config
 from jointadapt.flags import config_flags, read_flags
 from jointadapt.progress import first_process
@@ -51,7 +50,7 @@ def _print_runs(summary: dict[str, Any]) -> None:
         cells = (measured["accuracy"], measured["mean_per_class_accuracy"]) if measured else (None, None)
         cells = (*cells, row["source_accuracy"])
         table.add_row(name, *(f"{cell:.1f} %" if cell is not None else "–" for cell in cells))
-    Console().print(table)
+    print_table(table)
 
 
 def _selection(selection: dict[str, Any]) -> str:

@@ -4,11 +4,10 @@ import dataclasses
 import warnings
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jointadapt.cli.printing import as_json, print_json, stdout, track
+from jointadapt.cli.printing import as_json, print_json, print_table, stdout, track
 from jointadapt.errors import UserError
 
 
@@ -77,4 +76,4 @@ def evaluate(run: str, path: str, json_: bool) -> None:
     table = Table("true \\ predicted", *(str(number) for number in range(len(model.classes))), title="confusion matrix")
     for number, (name, row) in enumerate(zip(model.classes, result.confusion, strict=True)):
         table.add_row(Text(f"{number} {name}"), *(str(count) if count else "·" for count in row))
-    Console().print(table)
+    print_table(table)
