@@ -5,8 +5,10 @@
 
 Each trains a bottleneck of 256 with BatchNorm, ReLU and dropout before a linear classifier, by SGD on 36 rows of each
 domain a step, at the learning rates of jointadapt's defaults; what weighs or shapes a loss is each library's own
-default. pytorch-adapt gets our batches; skada draws its own, whole epochs of at least as many steps. Prints a
-Markdown table: percent of target rows of the last checkpoint, mean over the seeds, and seconds a run on one thread.
+default. pytorch-adapt gets our batches; skada draws its own, whole epochs of at least as many steps. skada's shallow
+methods, whose optimal transport is POT's, move or weigh the standardised features before a logistic regression; they
+draw nothing, and are run once. Prints a Markdown table: percent of target rows of the last checkpoint, mean over the
+seeds, and seconds a run on one thread; "fails" where a method ends in an error or in numbers that are not finite.
 """
 
 import argparse
@@ -19,15 +21,15 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import torch
+from frozen import frozen_features
 from torch import Tensor, nn
 
 from jointadapt import train
-from jointadapt.backbones import build_backbone, features_of
 from jointadapt.data import Batches, Domain, align
-from jointadapt.data.benchmarks import load_benchmark, read
-from jointadapt.data.files import default_cache
+from jointadapt.data.benchmarks import load_benchmark
 from jointadapt.schedules import learning_rate
 
 BATCH, WIDTH, RATE = 36, 256, 0.01
@@ -49,13 +51,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     benchmark = load_benchmark(arguments.benchmark)
-    backbone, cache = build_backbone(arguments.backbone, arguments.weights), default_cache()
-    domains = {
-        name: features_of(
-            read(benchmark, name, arguments.root, cache), backbone, arguments.backbone, torch.device("cpu"), cache
-        )
-        for name in benchmark.find(arguments.root)
-    }
+    domains = frozen_features(benchmark, arguments.root, arguments.backbone, arguments.weights)
     tasks = list(itertools.permutations(domains, 2))
     print(f"{arguments.backbone}, frozen, {arguments.seeds} seeds, {arguments.steps} steps\n")
     print("| method |", " | ".join(benchmark.short(task) for task in tasks), "| mean | seconds |")
@@ -64,16 +60,20 @@ def main() -> None:
         if arguments.only not in name:
             continue
         started = time.perf_counter()
-        rows = [
-            [accuracy(method, domains[s], domains[t], arguments.steps, seed) for s, t in tasks]
-            for seed in range(arguments.seeds)
-        ]
-        seconds = (time.perf_counter() - started) / (len(tasks) * arguments.seeds)
+        seeds = range(1 if "shallow" in name else arguments.seeds)
+        try:
+            rows = [
+                [accuracy(method, domains[s], domains[t], arguments.steps, seed) for s, t in tasks] for seed in seeds
+            ]
+        except (ValueError, RuntimeError) as error:
+            print(f"| {name} | fails: {str(error).splitlines()[0]} |", flush=True)
+            continue
+        seconds = (time.perf_counter() - started) / (len(tasks) * len(seeds))
         overall = [mean(row) for row in rows]
         error = f" ± {stdev(overall) / len(overall) ** 0.5:.1f}" if len(overall) > 1 else ""
         cells = " | ".join(f"{mean(column):.1f}" for column in zip(*rows, strict=True))
         print(f"| {name} | {cells} | {mean(overall):.1f}{error} | {seconds:.1f} |", flush=True)
-    versions = (f"{name} {importlib.metadata.version(name)}" for name in ("pytorch-adapt", "skada", "torch"))
+    versions = (f"{name} {importlib.metadata.version(name)}" for name in ("pytorch-adapt", "skada", "POT", "torch"))
     print(f"\n{', '.join(versions)}, Python {platform.python_version()}, one thread")
 
 
@@ -122,6 +122,8 @@ def pytorch_adapt(name: str) -> Method:
             "dan": lambda: hooks.AlignerPlusCHook([optimizer], loss_fn=loss),
             "jan": lambda: hooks.AlignerPlusCHook([optimizer], aligner_hook=hooks.JointAlignerHook(loss_fn=loss)),
             "dann": lambda: hooks.DANNHook([optimizer]),
+            "mcc": lambda: hooks.ClassifierHook([optimizer], post=[hooks.MCCHook()]),
+            "bnm": lambda: hooks.ClassifierHook([optimizer], post=[hooks.BNMHook()]),
         }[name]()
         domain_s, domain_t = torch.zeros(BATCH), torch.ones(BATCH)
         for step, (x_s, y_s, x_t) in enumerate(Batches(source, target, BATCH, seed).iterate(0, steps)):
@@ -144,10 +146,12 @@ def skada(name: str) -> Method:
         torch.manual_seed(seed)
         steps_an_epoch = max(len(source), len(target)) // BATCH
         schedule = LRScheduler("LambdaLR", step_every="batch", lr_lambda=lambda step: learning_rate(step / steps, 1.0))
-        net = {"dan": deep.DAN, "dann": deep.DANN, "mcc": deep.MCC}[name](
+        sizes = {"num_features": WIDTH, "n_classes": len(source.classes)}
+        own = {"DANN": ("num_features",), "CDAN": ("num_features", "n_classes"), "MDD": ("num_features", "n_classes")}
+        net = getattr(deep, name)(
             Head(source.shape[0], len(source.classes)),
             layer_name="bottleneck",
-            **({"num_features": WIDTH} if name == "dann" else {}),
+            **{option: sizes[option] for option in own.get(name, ())},
             batch_size=BATCH,
             max_epochs=math.ceil(steps / steps_an_epoch),
             optimizer=torch.optim.SGD,
@@ -164,6 +168,28 @@ def skada(name: str) -> Method:
         domain = torch.cat([torch.full((len(source),), 1), torch.full((len(target),), -2)]).numpy()
         net.fit(x, y, sample_domain=domain)
         return predict(net.module_.base_module_, target)
+
+    return run
+
+
+def shallow(name: str, **options: Any) -> Method:
+    """Return a method of skada that learns without a network; "" is a logistic regression alone."""
+
+    def run(source: Domain, target: Domain, steps: int, seed: int) -> Predictions:  # noqa: ARG001
+        import skada
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+
+        regression = LogisticRegression(max_iter=1000).set_fit_request(sample_weight=True)
+        adapters = [getattr(skada, f"{name}Adapter")(**options)] if name else []
+        if name == "JDOTClassifier":
+            regression, adapters = skada.JDOTClassifier(regression, **options), []
+        pipeline = skada.make_da_pipeline(StandardScaler(), *adapters, regression)
+        x = torch.cat([source.content, target.content]).double().numpy()
+        y = torch.cat([source.labels, torch.full_like(target.labels, -1)]).numpy()
+        domain = torch.cat([torch.full((len(source),), 1), torch.full((len(target),), -2)]).numpy()
+        pipeline.fit(x, y, sample_domain=domain)
+        return torch.from_numpy(pipeline.predict(target.content.double().numpy(), sample_domain=domain[len(source) :]))
 
     return run
 
@@ -191,10 +217,24 @@ def predict(module: nn.Module, target: Domain) -> Predictions:
     return module.eval()(target.content).argmax(1)
 
 
+OWN = ("source-only", "dan", "dann", "jan", "cdan", "coral", "mcc", "bnm", "jan+mcc")
+SHALLOW: dict[str, dict[str, Any]] = {
+    "CORAL": {},
+    "SubspaceAlignment": {"n_components": 100},
+    "TransferComponentAnalysis": {},
+    "KMMReweight": {},
+    "LinearOTMapping": {"reg": 0.1},
+    "OTMapping": {},
+    "EntropicOTMapping": {"norm": "max"},
+    "ClassRegularizerOTMapping": {"reg_e": 2000.0},
+    "OTLabelProp": {},
+}
 METHODS: dict[str, Method] = {
-    **{f"jointadapt {name}": ours(name) for name in ("source-only", "dan", "dann", "jan", "mcc")},
-    **{f"pytorch-adapt {name}": pytorch_adapt(name) for name in ("dan", "dann", "jan")},
-    **{f"skada {name}": skada(name) for name in ("dan", "dann", "mcc")},
+    **{f"jointadapt {name}": ours(name) for name in OWN},
+    **{f"pytorch-adapt {name}": pytorch_adapt(name) for name in ("dan", "dann", "jan", "mcc", "bnm")},
+    **{f"skada deep {name}": skada(name) for name in ("DeepCoral", "DAN", "DANN", "CDAN", "MDD", "MCC", "DeepJDOT")},
+    "scikit-learn shallow logistic regression": shallow(""),
+    **{f"skada shallow {name}": shallow(name, **options) for name, options in SHALLOW.items()},
 }
 
 if __name__ == "__main__":

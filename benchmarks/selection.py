@@ -2,9 +2,8 @@
 
     python benchmarks/selection.py --root DIR --backbone squeezenet1_0 --weights FILE [--methods ...] [--trade-offs ...]
 
-DIR holds one folder a domain with one folder a class. Prints a Markdown table: target accuracy in percent of the
-checkpoint that each rule chooses, mean over methods and trade-offs. All rules see the same runs, in which a fifth of
-the source is held out.
+Prints a Markdown table: target accuracy in percent of the checkpoint that each rule chooses, mean over methods and
+trade-offs. All rules see the same runs, in which a fifth of the source is held out.
 """
 
 import argparse
@@ -13,22 +12,25 @@ import time
 from pathlib import Path
 from statistics import mean
 
-from office_caltech import features
+from frozen import frozen_features
 
 from jointadapt import train
+from jointadapt.data.benchmarks import load_benchmark
 from jointadapt.selection import CRITERIA
 
 
 def main() -> None:
     """Extract features once, then train every method with every trade-off on every task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--benchmark", default="office-caltech10")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--weights", default="default")
     parser.add_argument("--methods", default="dan,jan")
     parser.add_argument("--trade-offs", default="0.5,3")
     arguments = parser.parse_args()
-    domains = features(arguments.root, arguments.backbone, arguments.weights)
+    benchmark = load_benchmark(arguments.benchmark)
+    domains = frozen_features(benchmark, arguments.root, arguments.backbone, arguments.weights)
     settings = list(itertools.product(arguments.methods.split(","), map(float, arguments.trade_offs.split(","))))
     rules = ("last", *CRITERIA, "oracle")
     started, rows, refused, seen = time.monotonic(), [], 0, 0

@@ -1,0 +1,19 @@
+"""The domains of a benchmark as rows of a frozen backbone's features, extracted once."""
+
+from pathlib import Path
+
+import torch
+
+from jointadapt.backbones import build_backbone, features_of
+from jointadapt.data import Domain
+from jointadapt.data.benchmarks import Benchmark, read
+from jointadapt.data.files import default_cache
+
+
+def frozen_features(benchmark: Benchmark, root: Path, backbone: str, weights: str) -> dict[str, Domain]:
+    """Return those domains of a benchmark that are there, by name."""
+    module, cache = build_backbone(backbone, weights), default_cache()
+    return {
+        name: features_of(read(benchmark, name, root, cache), module, backbone, torch.device("cpu"), cache)
+        for name in benchmark.find(root)
+    }
