@@ -51,14 +51,14 @@ class Analysis:
                 figure = plate.draw(plate.rows)
                 for kind in ("svg", "png"):
                     write_atomically(folder / f"{plate.name}.{kind}", lambda file, k=kind, f=figure: save(f, file, k))
-                drawn.append((plate, inline(figure, plate.label)))
+                drawn.append((plate, figure.get_figwidth(), inline(figure, plate.label)))
             table = plate.csv().encode(errors="surrogateescape")
             write_atomically(folder / f"{plate.name}.csv", lambda file, text=table: file.write(text))
         page = self._page(drawn).encode(errors="replace")
         write_atomically(folder / PAGE, lambda file: file.write(page))
         return folder / PAGE
 
-    def _page(self, drawn: Sequence[tuple[Plate, Markup]]) -> str:
+    def _page(self, drawn: Sequence[tuple[Plate, float, Markup]]) -> str:
         tasks = list(dict.fromkeys(run.task for run in self.runs))
         return page_template("analysis.html.j2").render(
             tasks=tasks, runs=len(self.runs), drawn=drawn, absent=self.absent, notes=self.notes, cell=_cell

@@ -15,7 +15,7 @@ from jointadapt.figures.style import GREY, INK, SOURCE, TARGET
 
 Table = Sequence[dict[str, Any]]
 
-FIRST = ("jan", "dan", "dann", "jan-a")  # look the same in every figure, whatever stands beside them
+FIRST = ("dan", "dann", "jan", "jan-a")  # look the same in every figure, whatever stands beside them
 FITTED = "rows fitted to"
 MOST_TICKS = 8
 MOST_TASKS_OF_CURVES = 6
@@ -32,9 +32,9 @@ class Look(NamedTuple):
 
 # Okabe and Ito's colours for colour-blind readers, yellow left out: it is too pale on paper.
 LOOKS = (
-    Look("#d55e00", "^", "-", "///"),
     Look("#0072b2", "o", "-.", "..."),
     Look("#009e73", "s", ":", "\\\\\\"),
+    Look("#d55e00", "^", "-", "///"),
     Look("#cc79a7", "D", (0, (5, 1, 1, 1, 1, 1)), "xxx"),  # pyright: ignore[reportArgumentType]
     Look("#56b4e9", "v", (0, (3, 1)), "+++"),  # pyright: ignore[reportArgumentType]
     Look("#e69f00", "P", (0, (1, 3)), "ooo"),  # pyright: ignore[reportArgumentType]
@@ -74,7 +74,7 @@ def bars(rows: Table, value: str, label: str, naive: str = "") -> Figure:
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     look = looks([row["method"] for row in rows])
     methods, width = list(look), 0.8 / len(look)
-    figure = Figure(figsize=(min(max(3.8, 1.1 + 0.5 * len(tasks) * len(methods)), 11.0), 3.0), layout="constrained")
+    figure = Figure(figsize=(min(max(5.0, 1.1 + 0.5 * len(tasks) * len(methods)), 11.0), 3.0), layout="constrained")
     axes = figure.add_subplot()
     for number, method in enumerate(methods):
         own = [row for row in rows if row["method"] == method]
