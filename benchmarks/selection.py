@@ -1,54 +1,45 @@
 """What each rule without target labels makes of the checkpoints of many runs, against the last and the oracle.
 
-    python benchmarks/selection.py --root DIR --backbone squeezenet1_0 --weights FILE [--methods ...] [--trade-offs ...]
+    jointadapt compare … --select transfer-cv --out DIR   # or without --select: rules that hold out nothing
+    python benchmarks/selection.py DIR/results.jsonl ...
 
-Prints a Markdown table: target accuracy in percent of the checkpoint that each rule chooses, mean over methods and
-trade-offs. All rules see the same runs, in which a fifth of the source is held out.
+Prints a Markdown table of every rule that all the runs know: the mean accuracy of the checkpoints that it chooses, in
+percent of target rows; how far they are below each run's best, on average and at most; in how many runs they are
+better or worse than the last checkpoint by more than half a point.
 """
 
 import argparse
-import itertools
-import time
+import json
 from pathlib import Path
 from statistics import mean
 
-from frozen import frozen_features
-
-from jointadapt import train
-from jointadapt.data.benchmarks import load_benchmark
 from jointadapt.selection import CRITERIA
+
+CLEAR = 0.5
 
 
 def main() -> None:
-    """Extract features once, then train every method with every trade-off on every task."""
+    """Read finished comparisons and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--benchmark", default="office-caltech10")
-    parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--weights", default="default")
-    parser.add_argument("--methods", default="dan,jan")
-    parser.add_argument("--trade-offs", default="0.5,3")
+    parser.add_argument("results", type=Path, nargs="+")
     arguments = parser.parse_args()
-    benchmark = load_benchmark(arguments.benchmark)
-    domains = frozen_features(benchmark, arguments.root, arguments.backbone, arguments.weights)
-    settings = list(itertools.product(arguments.methods.split(","), map(float, arguments.trade_offs.split(","))))
-    rules = ("last", *CRITERIA, "oracle")
-    started, rows, refused, seen = time.monotonic(), [], 0, 0
-    print("| task |", " | ".join(rules), "|\n|:---|" + "---:|" * len(rules))
-    for source, target in itertools.permutations(sorted(domains), 2):
-        runs = []
-        for method, trade_off in settings:
-            options = {"method": method, "trade_off": trade_off, "backbone": "none", "select": "transfer-cv"}
-            run = train(domains[source], domains[target], baseline=False, report=False, **options)
-            found = run.summary["selection"]
-            runs.append({rule: choice["accuracy"] for rule, choice in found["choices"].items()})
-            seen += len(found["candidates"])
-            refused += sum(not candidate["eligible"] for candidate in found["candidates"])
-        rows.append({rule: mean(run[rule] for run in runs) for rule in rules})
-        print(f"| {source} → {target} |", " | ".join(f"{rows[-1][rule]:.1f}" for rule in rules), "|", flush=True)
-    print("| mean |", " | ".join(f"{mean(row[rule] for row in rows):.2f}" for rule in rules), "|")
-    print(f"\n{len(rows) * len(settings)} runs, {refused} of {seen} checkpoints not eligible", end="")
-    print(f"; {time.monotonic() - started:.0f} s")
+    records = [json.loads(line) for file in arguments.results for line in file.read_text("utf-8").splitlines()]
+    runs = list({record["key"]: record["choices"] for record in records}.values())
+    rules = [rule for rule in ("last", *CRITERIA, "oracle") if all(rule in run for run in runs)]
+    methods, seeds = ({record[name] for record in records} for name in ("method", "seed"))
+    print(f"{len(runs)} runs, {len(methods)} methods, {len(seeds)} seeds\n")
+    print("| rule | mean accuracy | mean regret | largest | better than the last | worse |\n|:---|" + "---:|" * 5)
+    for rule in rules:
+        found = [{name: run[name]["accuracy"] for name in (rule, "last", "oracle")} for run in runs]
+        regrets = [run["oracle"] - run[rule] for run in found]
+        gains = [run[rule] - run["last"] for run in found]
+        cells = [
+            f"{mean(run[rule] for run in found):.2f}",
+            f"{mean(regrets):.2f}",
+            f"{max(regrets):.1f}",
+            *(str(sum(sign * gain > CLEAR for gain in gains)) for sign in (1, -1)),
+        ]
+        print(f"| {rule} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
