@@ -167,6 +167,9 @@ def test_images_pass_a_frozen_backbone_once_and_runs_keep_the_new_layers_only(
     assert table_says == summary["evaluation"]["accuracy"]
     domain = read_domain(here / "pictures" / "b")
     assert torch.equal(Model.load(run).predict_proba(domain), Model.load(here / "alone").predict_proba(domain))
+    written_otherwise = (*network[:3], "w.safetensors", *network[4:])
+    command(*table, *written_otherwise, "--seeds", 1, "--jobs", 1, "--workers", 0, "--out", "kept")
+    assert len(built) == 1
 
 
 # Going on

@@ -81,9 +81,10 @@ class Comparison:
     def key(self, config: Config) -> str:
         """Return what a run's numbers are remembered under: its options, its data, its weights, our version."""
         options = {name: value for name, value in asdict(config).items() if name not in IGNORED}  # pyright: ignore[reportArgumentType]
+        if (weights := Path(config.weights)).is_file():
+            options["weights"] = fingerprint_of((weights,))  # however its path is written
         data = [self._fingerprints[name] for name in self.benchmark.task(config.task)]
-        weights = fingerprint_of((Path(config.weights),)) if Path(config.weights).is_file() else ""
-        return hashlib.sha256(json.dumps([options, data, weights, jointadapt.__version__]).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps([options, data, jointadapt.__version__]).encode()).hexdigest()[:12]
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
