@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "jointadapt"
 ROOMS = [
-    ("errors", "interruption", "progress"),
+    ("errors", "interruption", "progress", "pages"),
     ("kernels", "schedules", "calibration"),
     ("discrepancy",),
     ("two_sample",),

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from jointadapt import figures
-from jointadapt.report import plain, read_run, write_report
+from jointadapt.pages import plain
+from jointadapt.report import read_run, write_report
 
 MOST_BYTES = 1_500_000
 HOSTILE = (

@@ -8,14 +8,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import jinja2
-
 import jointadapt
 from jointadapt.candidates import LAST
 from jointadapt.comparison import Comparison, Outcome
 from jointadapt.data.benchmarks import Published, Task
 from jointadapt.data.files import write_atomically
 from jointadapt.errors import UserError, unknown_name
+from jointadapt.pages import page_template
 from jointadapt.selection import CRITERIA, DEFAULT
 
 MEASURES = {"accuracy": "accuracy", "mean_per_class_accuracy": "mean per class"}
@@ -146,12 +145,7 @@ class Table:
 
     def html(self) -> str:
         """Return one page that needs nothing else."""
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("jointadapt"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-        )
-        return environment.get_template("compare.html.j2").render(
-            table=self, measures=MEASURES, version=jointadapt.__version__
-        )
+        return page_template("compare.html.j2").render(table=self, measures=MEASURES, version=jointadapt.__version__)
 
     def write(self, folder: Path) -> None:
         """Write the table in every form: table.md, .tex, .csv, .html."""

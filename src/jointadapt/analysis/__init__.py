@@ -23,8 +23,8 @@ from jointadapt.experiment import execute
 from jointadapt.experiment.trade_off import TRADE_OFFS
 from jointadapt.figures import embed, house_style, inline, save
 from jointadapt.kernels import mean_squared_distance
+from jointadapt.pages import page_template
 from jointadapt.progress import Track, silent
-from jointadapt.report import page_template
 from jointadapt.runs import RunFolder
 
 PAGE = "analysis.html"

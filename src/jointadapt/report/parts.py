@@ -1,155 +1,22 @@
-"""Run folder → one HTML page that needs nothing else: no network, no script, no second file."""
+"""Parts of a run → parts of the page, in the order in which they are read."""
 
-import csv
-import io
-import json
 import math
-import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 from PIL import Image
 
 from jointadapt import figures
 from jointadapt.config import BASELINE
-from jointadapt.data.files import write_atomically
+from jointadapt.pages import Number, counted, duration, percent, plain
+from jointadapt.report.reading import Run
 
 Thumbnail = Callable[[int], Image.Image | None]
-Number = int | float  # JSON writes 100 as well as 100.0
 
 MOST_PICTURES = 12
 MOST_COUNTED_CLASSES = 40
 MOST_MATRIX_CLASSES = 100
-KEPT_FORMAT_CHARACTERS = "\u200c\u200d"  # joiners inside words and emoji
-
-
-def write_report(run: Path, thumbnail: Thumbnail | None = None) -> Path:
-    """Return the path of `run/report.html`, written in one stroke from the files of a run folder.
-
-    Args:
-        run: a run folder; `summary.json` is needed, every other file is shown where it is there.
-        thumbnail: row of `predictions.csv` → its picture, or None where there is none.
-    """
-    page = render(run, thumbnail).encode()
-    path = run / "report.html"
-    write_atomically(path, lambda file: file.write(page))
-    return path
-
-
-def render(folder: Path, thumbnail: Thumbnail | None = None) -> str:
-    """Return the page as text, its parts in the order in which they are read."""
-    run = read_run(folder)
-    classes = class_names(run)
-    return page_template("report.html.j2").render(
-        task=run.summary.get("task") or "Domain adaptation",
-        method=method_title(run),
-        summary=run.summary,
-        subtitle=subtitle(run),
-        compared=run.baseline is not None,
-        comparison=comparison(run),
-        candidates=candidates(run),
-        facts=facts(run),
-        config=run.config.strip().split("\n") if run.config.strip() else [],
-        curves=learning_curves(run),
-        **confusion_parts(run, classes),
-        maps=feature_maps(run),
-        legend=[(i + 1, name, figures.class_colour(i)) for i, name in enumerate(classes)],
-        numbered=len(classes) <= figures.MOST_NUMBERED_CLASSES,
-        target_labels=run.features is not None and "target_labels" in run.features,
-        pictures=pictures(run, thumbnail),
-    )
-
-
-# The run folder
-
-
-@dataclass(frozen=True)
-class Run:
-    """What was found in a run folder; a part that is missing or unreadable is empty."""
-
-    summary: dict[str, Any]
-    config: str = ""
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    predictions: list[dict[str, Any]] = field(default_factory=list)
-    features: dict[str, np.ndarray] | None = None
-    baseline: "Run | None" = None
-
-    @property
-    def evaluation(self) -> dict[str, Any]:
-        return self.summary.get("evaluation") or {}
-
-
-def read_run(folder: Path) -> Run:
-    """Return the parts of a run folder."""
-    path = folder / "summary.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"A report needs the folder of a finished run, with a summary.json; {folder} has none.")
-    try:
-        summary = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} should hold the summary of a run as JSON, and does not: {error}.") from None
-    return Run(
-        summary=summary,
-        config=_read_text(folder / "config.toml"),
-        metrics=_read_metrics(_read_text(folder / "metrics.jsonl")),
-        predictions=_read_predictions(_read_text(folder / "predictions.csv")),
-        features=_read_features(folder / "features.npz"),
-        baseline=_read_baseline(folder, summary.get("baseline")),
-    )
-
-
-def _read_baseline(folder: Path, told: dict[str, Any] | None) -> "Run | None":
-    """Return the source-only run beside a run: its own folder, or what the run's summary says of it, or None."""
-    if (folder / BASELINE / "summary.json").is_file():
-        run = read_run(folder / BASELINE)
-        return replace(run, summary={**run.summary, **(told or {})})
-    return Run(told) if told else None
-
-
-def _read_text(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return file.read()
-
-
-def _read_metrics(text: str) -> list[dict[str, Any]]:
-    """Return one record for each line; a last line cut off by a crash is passed over."""
-    records = []
-    for line in filter(str.strip, text.split("\n")):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and "step" in record:
-            records.append(record)
-    return records
-
-
-def _read_predictions(text: str) -> list[dict[str, Any]]:
-    rows = []
-    for i, row in enumerate(csv.DictReader(io.StringIO(text, newline=""))):
-        try:
-            probability = float(row.get("probability") or "nan")
-        except ValueError:
-            probability = math.nan
-        rows.append({**row, "row": i, "probability": probability})
-    return rows
-
-
-def _read_features(path: Path) -> dict[str, np.ndarray] | None:
-    if not path.is_file():
-        return None
-    with np.load(path) as file:
-        return {name: file[name] for name in file.files}
-
-
-# The page, from its top
 
 
 def method_title(run: Run) -> str:
@@ -170,23 +37,11 @@ def subtitle(run: Run) -> str:
     backbone = s.get("backbone") and f"{s['backbone']}, {'frozen' if s.get('frozen') else 'trained along'}"
     parts = [
         f"{method_title(run)} on {backbone}" if backbone else method_title(run),
-        _counted(s.get("steps"), "step"),
+        counted(s.get("steps"), "step"),
         f"seed\N{NO-BREAK SPACE}{s['seed']}" if s.get("seed") is not None else "",
         duration(s["seconds"]) if s.get("seconds") is not None else "",
     ]
     return " · ".join(part for part in parts if part)
-
-
-def duration(seconds: Number) -> str:
-    """Return a time in the units a person would use.
-
-    >>> duration(12.34), duration(754), duration(7300)
-    ('12.3 s', '12 min 34 s', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def comparison(run: Run) -> list[tuple[str, Number | None, Number | None, bool]]:
@@ -269,7 +124,7 @@ def _domain(domain: dict[str, Any] | None, *, labelled: str, unlabelled: str) ->
         return ""
     parts = [
         str(domain.get("path") or ""),
-        _counted(domain.get("rows"), "row"),
+        counted(domain.get("rows"), "row"),
         labelled if domain.get("labelled") else unlabelled,
         f"{domain['skipped']} skipped" if domain.get("skipped") else "",
     ]
@@ -284,7 +139,7 @@ def learning_curves(run: Run) -> list[dict[str, Any]]:
         if own is None:
             continue
         values, smooth = [v for v in own[1] if math.isfinite(v)], key != "trade_off"
-        alt = f"{title}, {_counted(len(own[0]), 'record')}: first {values[0]:.3g}, last {values[-1]:.3g}."
+        alt = f"{title}, {counted(len(own[0]), 'record')}: first {values[0]:.3g}, last {values[-1]:.3g}."
         svg = figures.curve(own, other, smooth=smooth, name=f"curve {key}", alt=alt)
         pale = smooth and len(own[0]) >= figures.FEWEST_SMOOTHED
         panels.append({"title": title, "svg": svg, "grey": other is not None, "pale": pale})
@@ -382,55 +237,3 @@ def _card(row: dict[str, Any], thumbnail: Thumbnail | None) -> dict[str, Any]:
         "picture": None if image is None else figures.data_uri(image),
         "coarse": image is not None and max(image.size) < figures.SMALL_PICTURE,
     }
-
-
-# Numbers and names as text
-
-
-def percent(value: Number | None) -> str:
-    """Return a percentage with one decimal, a dash where it is not known."""
-    return f"{value:.1f}\N{NO-BREAK SPACE}%" if value is not None and math.isfinite(value) else "–"
-
-
-def points(old: Number | None, new: Number | None) -> str:
-    """Return the change between two percentages in points, with its sign; nothing where one is not known.
-
-    >>> points(70.0, 83.14), points(70.0, 69.0), points(None, 83.1)
-    ('+13.1', '−1.0', '')
-    """
-    change = math.nan if old is None or new is None else new - old
-    return f"{change:+.1f}".replace("-", "−") if math.isfinite(change) else ""
-
-
-def plain(value: Any) -> Any:
-    """Return a text with each control, direction or line-breaking character written out, so that a name shows as it is.
-
-    >>> plain("photo\\u202egpj.exe"), plain("two\\nlines")
-    ('photo\\\\u202egpj.exe', 'two\\\\nlines')
-    """
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return "".join(map(_visible, value))
-
-
-def _visible(letter: str) -> str:
-    hidden = unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in KEPT_FORMAT_CHARACTERS
-    return letter.encode("unicode_escape").decode() if hidden else letter
-
-
-def _counted(number: int | None, word: str) -> str:
-    return "" if number is None else f"{number:,} {word}{'' if number == 1 else 's'}"
-
-
-def page_template(name: str) -> jinja2.Template:
-    """Return a template of a page; whatever is put into it shows as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jointadapt"),
-        autoescape=True,
-        finalize=plain,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=percent, points=points)
-    return environment.get_template(name)
