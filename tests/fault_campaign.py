@@ -148,6 +148,21 @@ class Campaign:
         row.seen = f"{told} ended with 130 or 143"
         return row
 
+    def second_processes(self, times: int) -> Row:
+        """A second process that goes on with a run while the first one trains."""
+        row, told = Row("a second process in the run folder"), 0
+        for _ in range(times):
+            out = self.fresh()
+            first = fork(lambda out=out: self.go_on(out))
+            until((out / "metrics.jsonl").exists)
+            second = fork(lambda out=out: self.go_on(out))
+            row.injected += 1
+            told += exit_code(second) == 2
+            assert exit_code(first) == 0
+            self.finish(out, row)
+        row.seen = f"{told} kept out, the others came when the first had ended"
+        return row
+
     def full_disks(self, times: int) -> Row:
         """A disk that is full after a random number of bytes while checkpoints are written."""
         row, told = Row("disk full while checkpointing"), 0
@@ -446,6 +461,7 @@ def campaign(folder: Path, scale: int, seed: int = 0, steps: int = 120) -> Itera
     yield arrays.kills_while_writing(2 * scale)
     yield arrays.requests(scale)
     yield arrays.damages(2 * scale)
+    yield arrays.second_processes(scale)
     yield arrays.full_disks(scale)
     yield arrays.clocks(scale)
     pictures = Pictures(folder / "pictures", seed)

@@ -46,7 +46,7 @@ def test_nothing_is_lost_in_the_whole_campaign(tmp_path: Path) -> None:
 def test_nothing_is_lost_in_a_short_campaign(tmp_path: Path) -> None:
     arrays = Campaign(tmp_path, seed=1, steps=32)
     rows = [arrays.kills(2), arrays.kills_while_writing(2), arrays.requests(2), arrays.damages(2)]
-    rows += [arrays.full_disks(1), arrays.clocks(1)]
+    rows += [arrays.second_processes(1), arrays.full_disks(1), arrays.clocks(1)]
     assert all(row.injected for row in rows)
     assert [row.fault for row in rows if row.lost] == []
 

@@ -1,5 +1,6 @@
 """A run that was stopped, however rudely, ends in the same numbers as one that was not."""
 
+import errno
 import json
 import os
 import resource
@@ -16,9 +17,11 @@ import torch
 from conftest import Command, draw_folder, write_arrays
 from safetensors.torch import load_file
 
+from jointadapt import runs
 from jointadapt.checkpoints import read_checkpoint, write_checkpoint
 from jointadapt.config import make_config
 from jointadapt.experiment import execute
+from jointadapt.runs import LOCK, RunFolder
 
 PATIENCE = 60  # seconds until a run has to have made progress
 SAME = ("predictions.csv", "model.safetensors", "metrics.jsonl")
@@ -45,8 +48,9 @@ def _train(out: str, *options: object) -> list[str]:
     return ["train", "--out", out, "--no-report", *map(str, options)]
 
 
-def _stop(arguments: list[str], metrics: Path, lines: int, number: signal.Signals) -> tuple[int, str]:
-    """Start a run, send it the signal when it has written as many lines; return its exit code and what it said."""
+@contextmanager
+def _running(arguments: list[str], metrics: Path, lines: int) -> Iterator[subprocess.Popen[str]]:
+    """Start a run and give it when it has written as many lines."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "jointadapt", *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
@@ -56,11 +60,17 @@ def _stop(arguments: list[str], metrics: Path, lines: int, number: signal.Signal
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < end, "no progress"
             time.sleep(0.005)
-        os.killpg(process.pid, number)  # as a terminal does: its workers hear it too
-        said = process.communicate(timeout=PATIENCE)[1]
+        yield process
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
+
+
+def _stop(arguments: list[str], metrics: Path, lines: int, number: signal.Signals) -> tuple[int, str]:
+    """Start a run, send it the signal when it has written as many lines; return its exit code and what it said."""
+    with _running(arguments, metrics, lines) as process:
+        os.killpg(process.pid, number)  # as a terminal does: its workers hear it too
+        said = process.communicate(timeout=PATIENCE)[1]
     return process.returncode, said
 
 
@@ -103,6 +113,44 @@ def test_stopped_fine_tuning_resumes_to_the_same_numbers(
     assert _same(here / "run", here / "whole")
 
 
+def _content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_second_process_is_kept_out_and_a_killed_one_leaves_no_lock(refused: Callable[..., str], here: Path) -> None:
+    arguments = _train("run", *PICTURES, "--steps", 100_000, "--checkpoint-every", 1, "--workers", 1)
+    with _running(arguments, here / "run" / "metrics.jsonl", 0) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        before = _content(here / "run")
+        for options in (["train", "--resume", "run"], [*arguments, "--steps", "3"]):
+            assert "run" in refused(*options)
+        assert "another process is at work in run; wait until it ends, or choose another" in refused(
+            "train", "--resume", "run"
+        )
+        assert _content(here / "run") == before
+        os.kill(process.pid, signal.SIGKILL)  # not its worker, which lives a little longer
+        process.wait()
+        with RunFolder(here / "run").held():
+            pass
+    assert not (here / "run" / LOCK).exists()
+
+
+def test_storage_without_locks_is_told_and_used(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(runs.FileLock, "acquire", fail)
+    with pytest.warns(UserWarning, match="no file can be locked in run: let no second process work there"):
+        execute(make_config({"source": "s.npz", "target": "t.npz", "out": "run", **SHORT}))
+    assert RunFolder(here / "run").finished
+
+
+def test_folder_that_nothing_came_of_is_removed(here: Path) -> None:
+    with pytest.raises(RuntimeError), RunFolder(here / "a" / "b").held(empty=True):
+        raise RuntimeError
+    assert not (here / "a").exists()
+
+
 def _cut(run: Path, whole: Path, step: int) -> None:
     """Make a run folder as one looks that was killed some steps after the checkpoint of this step."""
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -134,10 +182,10 @@ def test_run_killed_before_its_first_checkpoint_begins_again(command: Command, h
 
 def test_finished_run_resumes_to_itself(command: Command, here: Path) -> None:
     outcome = command(*_train("run", *ARRAYS, "--steps", 12, "--json"))
-    before = {path: path.read_bytes() for path in here.rglob("run/**/*") if path.is_file()}
+    before = _content(here / "run")
     again = command("train", "--resume", "run", "--json")
     assert json.loads(again.out) == json.loads(outcome.out)
-    assert {path: path.read_bytes() for path in here.rglob("run/**/*") if path.is_file()} == before
+    assert _content(here / "run") == before
 
 
 def test_resuming_with_options_begins_a_run_and_goes_on_with_it(

@@ -1,17 +1,19 @@
 """The run folder: which files it holds, and how each is written whole and read again."""
 
 import csv
+import errno
 import io
 import json
 import os
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from jointadapt.checkpoints import DamagedCheckpoint, read_checkpoint, write_checkpoint
@@ -21,6 +23,8 @@ from jointadapt.data.files import is_part, remove_parts, write_atomically
 from jointadapt.errors import UserError
 
 KEPT_CHECKPOINTS = 2
+LOCK = ".lock"
+UNABLE_TO_LOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # as some network storage is
 
 
 @dataclass(frozen=True)
@@ -49,20 +53,52 @@ class RunFolder:
         """Whether it holds a run to go on with."""
         return (self.path / "config.toml").is_file()
 
-    def create(self) -> list[Path]:
-        """Make the folder and return what was made, innermost first; one that holds something is left alone."""
+    @contextmanager
+    def held(self, empty: bool = False) -> Iterator[None]:
+        """Keep every other process out, by a lock that ends with this one; a folder that is missing is made.
+
+        Whoever wants it `empty` is refused one that holds something. What was made is removed where nothing came of it.
+        """
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        lock = FileLock(self.path / LOCK, blocking=False, fallback_to_soft=False)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if not all(is_part(entry) for entry in self.path.iterdir()):
+            lock.acquire()
+        except Timeout as error:
+            raise UserError(
+                f"another process is at work in {self.path}; wait until it ends, or choose another --out."
+            ) from error
+        except OSError as error:
+            if error.errno not in UNABLE_TO_LOCK:
+                raise self._not_writable(error) from error
+            warnings.warn(f"no file can be locked in {self.path}: let no second process work there.", stacklevel=4)
+        try:
+            if empty:
+                self._check_empty()
+            yield
+        finally:
+            with suppress(OSError):
+                (
+                    self.path / LOCK
+                ).unlink()  # before the release: who locks a file that is gone knows it, and tries anew
+            lock.release()
+            with suppress(OSError):
+                for folder in missing:  # the innermost first; one that holds something stays
+                    folder.rmdir()
+
+    def _check_empty(self) -> None:
+        try:
+            if not all(is_part(entry) or entry.name == LOCK for entry in self.path.iterdir()):
                 raise UserError(
                     f"{self.path} is not empty; choose another --out, or go on with: "
                     f"jointadapt train --resume {self.path}"
                 )
             remove_parts(self.path)  # of a run that was killed as it wrote its first file
         except OSError as error:
-            raise UserError(f"{self.path} cannot be written to ({error.strerror}); choose another --out.") from error
-        return missing
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error: OSError) -> UserError:
+        return UserError(f"{self.path} cannot be written to ({error.strerror}); choose another --out.")
 
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration."""

@@ -3,7 +3,7 @@
 import tempfile
 import warnings
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from jointadapt.data import Domain
 from jointadapt.data.files import default_cache
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment.auto import AUTO, choose_method
-from jointadapt.experiment.devices import device_of, launch
+from jointadapt.experiment.devices import begins_alone, device_of, launch
 from jointadapt.experiment.fitting import FREE_OPTIONS, not_as_begun
 from jointadapt.experiment.running import Run, train_method
 from jointadapt.experiment.trade_off import choose_trade_off
@@ -31,7 +31,7 @@ from jointadapt.preparation import (
     read_task,
     thumbnail,
 )
-from jointadapt.progress import Track, first_process, silent
+from jointadapt.progress import Track, silent
 from jointadapt.ranks import Ranks, lost_ranks_told
 from jointadapt.report import write_report
 from jointadapt.runs import RunFolder, free_folder
@@ -106,8 +106,7 @@ def execute(
     source = source or read_role(config.source, "source", cache, track)
     target = target or read_role(config.target, "target", cache, track)
     out = Path(config.out) if config.out else free_folder(source.name, target.name, config.method)
-    made = RunFolder(out).create() if first_process() and not resuming else []
-    try:
+    with RunFolder(out).held(empty=not resuming) if begins_alone(config) else nullcontext():
         fabric = launch(config)
         ranks = Ranks.of(fabric)
         out = Path(fabric.broadcast(str(out)))
@@ -116,19 +115,14 @@ def execute(
         with fabric.rank_zero_first(local=True):  # the others find its features in the cache
             data = prepare(config, source, target, fabric.device, cache, track)
         ranks.require(min(config.batch_size, len(data.source), len(data.target)))
-    except BaseException:
-        with suppress(OSError):
-            for folder in made:  # nothing is in them yet
-                folder.rmdir()
-        raise
-    for note in data.notes if fabric.is_global_zero else ():
-        warnings.warn(note, stacklevel=2)
-    RunFolder(out, fabric.is_global_zero).write_config(config)
-    with lost_ranks_told(out):
-        run = _train_all(config, data, fabric, track)
-        if config.report and fabric.is_global_zero:
-            write_report(out, lambda row: thumbnail(data.pictures, row))
-        fabric.barrier()
+        for note in data.notes if fabric.is_global_zero else ():
+            warnings.warn(note, stacklevel=2)
+        RunFolder(out, fabric.is_global_zero).write_config(config)
+        with lost_ranks_told(out):
+            run = _train_all(config, data, fabric, track)
+            if config.report and fabric.is_global_zero:
+                write_report(out, lambda row: thumbnail(data.pictures, row))
+            fabric.barrier()
     return run
 
 
@@ -153,4 +147,5 @@ def execute_prepared(config: Config, data: Prepared) -> Run:
 
     `config.out` may be the folder of an interrupted run, which is finished, or of a finished one, which is read.
     """
-    return _train_all(config, data, launch(config), silent)
+    with RunFolder(Path(config.out)).held():
+        return _train_all(config, data, launch(config), silent)

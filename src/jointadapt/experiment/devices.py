@@ -8,6 +8,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from jointadapt.config import Config
 from jointadapt.errors import UserError
+from jointadapt.progress import first_process
 from jointadapt.ranks import SILENCE
 
 
@@ -30,6 +31,12 @@ def launch(config: Config) -> Fabric:
         ) from error
     fabric.launch()
     return fabric
+
+
+def begins_alone(config: Config) -> bool:
+    """Return whether this process is the first of the run's, which makes its folder before the others are there."""
+    several = config.devices * config.num_nodes > 1
+    return first_process() and not (several and os.environ.get("SLURM_PROCID", "0") != "0")  # srun starts them all
 
 
 def device_of(config: Config) -> torch.device:
