@@ -215,8 +215,9 @@ def test_collapse_is_told_once_after_two_looks_in_a_row() -> None:
     assert "Try a smaller --trade-off" in told[3][0]
 
 
-def test_condition_sees_collapsed_features_through_dropout_and_changes_nothing() -> None:
-    trainer, other = _trainer(), _trainer()
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
+def test_condition_sees_collapsed_features_through_dropout_and_changes_nothing(precision: str) -> None:
+    trainer, other = _trainer(precision=precision), _trainer(precision=precision)
     for each in (trainer, other):
         torch.manual_seed(1)
         list(each.train(_batches(None)))  # pyright: ignore[reportArgumentType]

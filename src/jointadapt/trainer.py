@@ -271,10 +271,10 @@ class Trainer:
         """Return what the network makes of the last batch: one more forward, in evaluation mode."""
         assert self.batch is not None
         network, method = self.objective.module.network.eval(), self.objective.module.method
-        classes, spreads = [], []
+        classes, spreads, dtype = [], [], network.classifier.weight.dtype
         for x, used in ((self.batch[0], method.uses_source), (self.batch[2], method.uses_target)):
             if used:
-                seen, lengths = network(x), self.ranks.numbers(len(x), device=x.device)
+                seen, lengths = network(x.to(dtype)), self.ranks.numbers(len(x), device=x.device)
                 classes.append(len(self.ranks.gather(seen.logits.argmax(1), lengths).unique()))
                 spreads.append(_spread(self.ranks.gather(seen.features.float(), lengths)))
         self.objective.train()
