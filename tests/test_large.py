@@ -1,8 +1,10 @@
 """Domains larger than memory: matrices that stay on disk, tables copied batch by batch, images in tar archives."""
 
 import io
+import sys
 import tarfile
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,16 @@ import pytest
 import torch
 from conftest import Command, draw_folder, write_arrays
 from pyarrow import parquet
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from jointadapt import read_domain, train
+from jointadapt import candidates, model, read_domain, train
 from jointadapt.data import Domain, images, reading
 from jointadapt.data.mapped import MappedRows, map_rows
 from jointadapt.errors import UserError
 
 MEGABYTE = 2**20
+LINEAR = 2.2  # times the work that twice the rows may add: of what is linear 2, of squares 4
 
 
 @pytest.fixture
@@ -50,6 +55,56 @@ def test_a_training_on_rows_on_disk_is_that_on_rows_in_memory(tmp_path: Path, mo
     files = [(run.folder / "predictions.csv").read_bytes() for run in found]
     assert files[0] == files[1]
     assert found[0].summary["source_accuracy"] == found[1].summary["source_accuracy"]
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_predicting_keeps_probabilities_not_features(tmp_path: Path, monkeypatch) -> None:
+    file, kept = _npy(tmp_path / "x.npy"), []
+    fitted = train(file, file, steps=2, baseline=False, report=False, device="cpu", batch_size=8).model
+    domain = read_domain(file)
+    _, expected = fitted.activations(domain)
+    whole = model.activations
+    monkeypatch.setattr(model, "activations", lambda *args, **kwargs: kept.append(whole(*args, **kwargs)) or kept[-1])
+    assert torch.equal(fitted.predict_proba(domain), expected)
+    assert [len(part) for part in kept[0]] == [0, len(domain)]
+
+
+class Work(TorchDispatchMode):
+    """Counts the calls of functions, and the numbers in the tensors that torch's operations are given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.numbers += sum(x.numel() for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor))
+        return func(*args, **kwargs or {})
+
+    def __enter__(self):
+        sys.setprofile(self._count)
+        return super().__enter__()
+
+    def __exit__(self, *error) -> None:
+        sys.setprofile(None)
+        super().__exit__(*error)
+
+    def _count(self, _frame, event: str, _argument) -> None:
+        self.calls += event in ("call", "c_call")
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_the_work_of_a_run_grows_with_its_rows_not_their_square(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(candidates, "MOST_ROWS_UNASKED", 0)  # as with many rows, checkpoints are not looked at
+    options = {"steps": 4, "report": False, "device": "cpu", "batch_size": 8}
+    counts = []
+    for rows in (512, 512, 1024, 2048):  # the first time much is imported
+        file = _npy(tmp_path / f"{rows}.npy", rows)
+        with Work() as work:
+            train(file, file, tmp_path / f"run{len(counts)}", **options)
+        counts.append((work.calls, work.numbers))
+    for grown in zip(*counts[1:], strict=True):
+        before, last = (more - fewer for fewer, more in pairwise(grown))
+        assert last < LINEAR * before
 
 
 @pytest.mark.usefixtures("small_memory")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,15 +34,20 @@ class Model:
     shape: tuple[int, ...] | None = None
     temperature: float = 1.0
 
-    def activations(self, domain: Domain, track: Track = silent) -> tuple[Tensor, Tensor]:
-        """Return features (n, d) and probabilities (n, classes) of a domain of images, or of arrays as trained on."""
+    def activations(
+        self, domain: Domain, track: Track = silent, pictured: Collection[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return features (n, d) and probabilities (n, classes) of a domain of images, or of arrays as trained on.
+
+        Of `pictured` rows only, features are kept; None: of all.
+        """
         if domain.shape != self.shape:
             kinds = [f"arrays with rows of shape {s}" if s else "image files" for s in (self.shape, domain.shape)]
             raise UserError(f"this model reads {kinds[0]}, and {domain.name!r} holds {kinds[1]}.")
         preprocessing = self.network.backbone.preprocessing
         transform = preprocessing.evaluation() if preprocessing else None
         batch_size = 32 if domain.holds_images else 1024
-        return activations(self.network, domain, transform, batch_size, track)
+        return activations(self.network, domain, transform, batch_size, track, pictured=pictured)
 
     def activations_of_features(self, features: Domain, track: Track = silent) -> tuple[Tensor, Tensor]:
         """Return the same of a domain whose rows are what the model's backbone made of its images (`features_of`)."""
@@ -54,7 +60,7 @@ class Model:
 
     def predict_proba(self, domain: Domain, track: Track = silent) -> Tensor:
         """Return class probabilities (n, classes)."""
-        return tempered(self.activations(domain, track)[1], self.temperature)
+        return tempered(self.activations(domain, track, pictured=())[1], self.temperature)
 
     def predict(self, domain: Domain, track: Track = silent) -> list[str]:
         """Return the name of the most probable class of each row."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -182,9 +182,14 @@ class RunFolder:
 
     def write_predictions(self, domain: Domain, probabilities: Tensor) -> None:
         """Write what the model makes of each row."""
-        text = io.StringIO(newline="")
-        write_predictions(text, domain, probabilities, domain.classes)
-        self._write("predictions.csv", text.getvalue().encode(errors="surrogateescape"))
+
+        def write(file: BinaryIO) -> None:
+            text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="", write_through=True)
+            write_predictions(text, domain, probabilities, domain.classes)
+            text.detach()
+
+        if self.writes:
+            write_atomically(self.path / "predictions.csv", write)
 
     def take(self, other: Path) -> None:
         """Copy what another run folder holds of its training: metrics and features."""
@@ -220,13 +225,14 @@ def write_predictions(
 ) -> None:
     """Write a CSV of item, class and probability, and of the label where the domain has labels."""
     confidence, predicted = probabilities.max(1)
+    labelled = domain.labelled  # which looks at all labels: once, not once a row
     writer = csv.writer(file, lineterminator="\n")
     quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # Python < 3.13 lets a bare \r through
     if header:
-        writer.writerow(["item", "class", "probability"] + ["label"] * domain.labelled)
+        writer.writerow(["item", "class", "probability"] + ["label"] * labelled)
     rows = zip(domain.items, predicted.tolist(), confidence.tolist(), domain.labels.tolist(), strict=True)
     for item, index, probability, label in rows:
-        known = [domain.classes[label] if label != UNLABELLED else ""] * domain.labelled
+        known = [domain.classes[label] if label != UNLABELLED else ""] * labelled
         row = [item, classes[index], f"{probability:.6f}", *known]
         (quoting if "\r" in "".join(row) else writer).writerow(row)
 
