@@ -35,17 +35,20 @@ WIDTH, CLASSES = 6, 3
 SIZES = ((13, 13), (13, 11), (6, 5))
 PRECISIONS = ("32-true", "64-true")
 
+SHARP = " --sharpness "
+CASES = (*METHODS, f"jan{SHARP}0.05", f"jan-a+mcc{SHARP}0.05")
 REDUCED = "jmmd_fourier(reduce=…)"
 
 Numbers = dict[str, Tensor]
 
 
-def train(fabric: Fabric, name: str) -> Numbers:
+def train(fabric: Fabric, case: str) -> Numbers:
     """Return what three steps of a method give: the first's terms and gradients, and what came of all."""
     torch.manual_seed(0)
+    name, _, sharpness = case.partition(SHARP)
     network = Network(build_backbone("mlp", shape=(WIDTH,)), CLASSES, bottleneck=8, dropout=0.3)
     method = build_method(name, network.widths, {"hidden": 16})
-    trainer = Trainer(fabric, network, method, steps=4)
+    trainer = Trainer(fabric, network, method, steps=4, sharpness=float(sharpness or 0))
     trainer.step = 1  # λ is 0 at step 0
     generator = torch.Generator().manual_seed(1)
     batches = []
@@ -84,27 +87,27 @@ def reduced(ranks: Ranks) -> Numbers:
     return {"terms": value.detach()[None], "gradients": torch.cat(whole), "trained": torch.zeros(1)}
 
 
-def train_all(ranks: int, methods: Sequence[str]) -> dict[tuple[str, str], Numbers]:
-    """Return the numbers of this process for each (precision, method), as one of so many ranks."""
+def train_all(ranks: int, cases: Sequence[str] = CASES) -> dict[tuple[str, str], Numbers]:
+    """Return the numbers of this process for each (precision, case), as one of so many ranks."""
     torch.set_num_threads(1)
     found = {}
     for precision in PRECISIONS:
         strategy: Any = "ddp" if ranks > 1 else "auto"
         fabric = Fabric(accelerator="cpu", devices=ranks, strategy=strategy, precision=precision)  # pyright: ignore[reportArgumentType]
         fabric.launch()
-        for name in methods:
-            found[precision, name] = train(fabric, name)
+        for case in cases:
+            found[precision, case] = train(fabric, case)
     found["64-true", REDUCED] = reduced(Ranks(fabric.global_rank, ranks))
     return found
 
 
-def _rank(rank: int, ranks: int, port: int, methods: Sequence[str], folder: Path) -> None:
+def _rank(rank: int, ranks: int, port: int, cases: Sequence[str], folder: Path) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank), NODE_RANK="0")
-    torch.save(train_all(ranks, methods), folder / f"{rank}.pt")
+    torch.save(train_all(ranks, cases), folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def on_ranks(ranks: int, methods: Sequence[str]) -> list[dict[tuple[str, str], Numbers]]:
+def on_ranks(ranks: int, cases: Sequence[str] = CASES) -> list[dict[tuple[str, str], Numbers]]:
     """Return what `train_all` gives on each of so many new processes."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["jointadapt.trainer", "jointadapt.methods"])
@@ -112,7 +115,7 @@ def on_ranks(ranks: int, methods: Sequence[str]) -> list[dict[tuple[str, str], N
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        arguments = [(rank, ranks, port, methods, Path(folder)) for rank in range(ranks)]
+        arguments = [(rank, ranks, port, cases, Path(folder)) for rank in range(ranks)]
         processes = [context.Process(target=_rank, args=one) for one in arguments]
         for process in processes:
             process.start()
@@ -135,12 +138,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
     arguments = parser.parse_args()
-    alone = train_all(1, [*METHODS])
-    found = [one for ranks in arguments.ranks for one in on_ranks(ranks, [*METHODS])]
+    alone = train_all(1)
+    found = [one for ranks in arguments.ranks for one in on_ranks(ranks)]
     kinds = ("terms", "gradients", "after 3 steps")
     print(f"| method | {' | '.join(f'{kind}, {bits}' for bits in PRECISIONS for kind in kinds)} |")
     print("|:---|" + "---:|" * (len(kinds) * len(PRECISIONS)))
-    for name in [*METHODS, REDUCED]:
+    for name in [*CASES, REDUCED]:
         cells = []
         for key in ((precision, name) for precision in PRECISIONS):
             worst = [difference(one[key], alone[key]) for one in found] if key in alone else []

@@ -18,7 +18,6 @@ from jointadapt.backbones import Backbone
 from jointadapt.building import build_method
 from jointadapt.data import Batches, Preprocessing, read_domain
 from jointadapt.errors import UserError
-from jointadapt.methods import METHODS
 from jointadapt.networks import Network
 from jointadapt.ranks import PooledBatchNorm, Ranks, pool_batch_norm
 from jointadapt.trainer import Trainer
@@ -26,8 +25,10 @@ from jointadapt.trainer import Trainer
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import rank_equality
 
-FLOAT32, FLOAT64 = 2e-6, 1e-10
+FLOAT32, FLOAT64 = 1e-6, 1e-10
 """Differences of the first step's terms, and of its gradients relative to the largest, from one process."""
+ROUNDED = {"afn": 2, "shot": 2}
+"""Times FLOAT32 that the gradients of these may differ: with other instructions of the CPU, AFN's do by 1.3e-6."""
 TRAINED = 100
 """Times that after three steps of training: each step starts from the differences of the one before."""
 PATIENCE = 120  # seconds
@@ -38,23 +39,24 @@ SAME_ROWS = 1e-5
 
 @pytest.fixture(scope="module")
 def alone():
-    return rank_equality.train_all(1, [*METHODS])
+    return rank_equality.train_all(1)
 
 
 @pytest.fixture(scope="module", params=[2, 4])
 def together(request):
-    return rank_equality.on_ranks(request.param, [*METHODS])
+    return rank_equality.on_ranks(request.param)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", rank_equality.CASES)
 @pytest.mark.parametrize(("precision", "tolerance"), [("32-true", FLOAT32), ("64-true", FLOAT64)])
 def test_terms_gradients_and_weights_are_those_of_one_process(together, alone, method, precision, tolerance) -> None:
     expected = alone[precision, method]
+    rounded = ROUNDED.get(method, 1) if precision == "32-true" else 1
     assert expected["gradients"].abs().max() > 0
     for numbers in together:
         worst = rank_equality.difference(numbers[precision, method], expected)
         assert worst["terms"] < tolerance
-        assert worst["gradients"] < tolerance
+        assert worst["gradients"] < rounded * tolerance
         assert worst["trained"] < TRAINED * tolerance
 
 

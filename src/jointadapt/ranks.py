@@ -75,6 +75,12 @@ class Ranks:
         """Return the sum over the ranks, differentiable."""
         return x if self.count == 1 else _Sum.apply(x)  # pyright: ignore[reportReturnType]
 
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Put into each tensor its mean over the ranks."""
+        for x in tensors if self.count > 1 else ():
+            distributed.all_reduce(x)
+            x /= self.count
+
     def first(self, value: T) -> T:
         """Return the first rank's value on every rank, so that what is decided by it is decided alike."""
         if self.count == 1:

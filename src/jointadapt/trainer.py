@@ -173,8 +173,6 @@ class Trainer:
         compiled: bool = False,
     ) -> None:
         self.ranks = Ranks.of(fabric)
-        if sharpness and self.ranks.count > 1:
-            raise UserError("--sharpness takes two passes a step, which several devices cannot share; use one device.")
         if not network.backbone.pretrained:
             _check_parts(network, accumulate)
             if self.ranks.count > 1:
@@ -218,14 +216,22 @@ class Trainer:
 
     def _backward(self, batch: Sequence[Tensor], weight: float) -> tuple[Tensor, Tensor]:
         """Leave a step's gradients in the parameters, and return risk and transfer term."""
-        risk, transfer = self.objective(*batch, self.step)
         self.optimizer.zero_grad()
-        if not self.sharpness or not risk.requires_grad:
-            self.fabric.backward(risk + weight * transfer)
-            return risk, transfer
+        if self.sharpness and self.objective.module.method.uses_source:
+            with self.fabric.no_backward_sync(self.objective):  # which knows of one way back a step, not of three
+                return self._backward_from_the_worst(batch, weight)
+        risk, transfer = self.objective(*batch, self.step)
+        self.fabric.backward(risk + weight * transfer)
+        return risk, transfer
+
+    def _backward_from_the_worst(self, batch: Sequence[Tensor], weight: float) -> tuple[Tensor, Tensor]:
+        """Do the same with the gradient of the risk from θ + ε: the same ε on every rank, of the risk of all rows."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        risk, transfer = self.objective(*batch, self.step)
         self.fabric.backward(risk, retain_graph=True)
-        moved = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        moved = [p for p in parameters if p.grad is not None]
         before, gradients = [p.detach().clone() for p in moved], [p.grad for p in moved]
+        self.ranks.average(gradients)
         self.optimizer.zero_grad()
         if transfer.requires_grad:
             self.fabric.backward(weight * transfer)
@@ -237,6 +243,7 @@ class Trainer:
         with torch.no_grad():
             for p, value in zip(moved, before, strict=True):
                 p.copy_(value)
+        self.ranks.average([p.grad for p in parameters if p.grad is not None])
         return risk, transfer
 
     @property
