@@ -2,9 +2,9 @@
 
     python benchmarks/ranks_on_images.py [--data ../shared/data] [--runs FOLDER]
 
-Frozen features and a short fine-tuning of squeezenet1_0, in float32 and, of the frozen run, in float64. Printed: target
-accuracy of both, how many of the target's rows get another class, the largest difference of a probability (CSV has six
-decimals) and of a recorded risk or transfer term relative to 1.
+Frozen features and a short fine-tuning of squeezenet1_0, in float32 and in float64. Printed: target accuracy of both,
+how many of the target's rows get another class, the largest difference of a probability (CSV has six decimals) and of a
+recorded risk or transfer term relative to 1.
 """
 
 import argparse
@@ -20,6 +20,7 @@ TASKS = {
     "frozen, 600 steps, 32-true": (),
     "frozen, 600 steps, 64-true": ("--precision", "64-true"),
     "fine-tuned, 12 steps of 12, 32-true": TUNED,
+    "fine-tuned, 12 steps of 12, 64-true": (*TUNED, "--precision", "64-true"),
 }
 
 
