@@ -17,7 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
+from pyarrow.parquet import write_table
 
 try:
     import atheris
@@ -26,11 +28,15 @@ except ImportError:
 with atheris.instrument_imports(include=["jointadapt", "tomllib"]) if atheris else contextlib.nullcontext():
     from jointadapt.config import make_config, read_config
     from jointadapt.data import read_domain
+    from jointadapt.data.benchmarks import load_benchmark
     from jointadapt.data.images import defect, read_image
+    from jointadapt.data.labels import label_rows, read_labels
+    from jointadapt.data.reading import from_arrays
     from jointadapt.errors import UserError
 
-RUNS = {"options": 120_000, "image list": 120_000, "arrays": 20_000, "table": 20_000}
-MOST_BYTES = 512
+RUNS = 100_000  # inputs of each parser
+PICTURES = 50_000
+MOST_BYTES = 1024
 
 
 def options(data: bytes, folder: Path) -> None:
@@ -61,19 +67,47 @@ def table(data: bytes, folder: Path) -> None:
     read_domain(path, folder / "cache")
 
 
+def parquet(data: bytes, folder: Path) -> None:
+    """Read a Parquet file."""
+    path = folder / "a.parquet"
+    path.write_bytes(data)
+    read_domain(path, folder / "cache")
+
+
+def benchmark(data: bytes, folder: Path) -> None:
+    """Read a benchmark's description, its tasks and where its domains are."""
+    path = folder / "benchmark.toml"
+    path.write_bytes(data)
+    described = load_benchmark(str(path))
+    described.all_tasks()
+    described.find(folder)
+
+
+def labels(data: bytes, folder: Path) -> None:
+    """Read labels of target rows, as --target-labels does, and find the rows."""
+    path = folder / "labels.csv"
+    path.write_bytes(data)
+    label_rows(TARGET, read_labels(path))
+
+
+TARGET = from_arrays(np.zeros((2, 1)), ["cat", "dog"], items=("a", "b"))
 PARSERS: dict[str, Callable[[bytes, Path], None]] = {
     "options": options,
     "image list": image_list,
     "arrays": arrays,
     "table": table,
+    "parquet": parquet,
+    "benchmark": benchmark,
+    "labels": labels,
 }
 
 
 def seeds(name: str) -> list[bytes]:
     """Return some inputs to begin with."""
-    archive, array = io.BytesIO(), io.BytesIO()
+    archive, array, columns = io.BytesIO(), io.BytesIO(), io.BytesIO()
     np.savez(archive, x=np.ones((2, 2), np.float32), y=np.array(["a", "b"]))
     np.save(array, np.ones((2, 2)))
+    write_table(pa.table({"p": [1.0, 2.0], "label": ["a", "b"]}), columns, store_schema=False)
     return {
         "options": [
             b'method = "dan"\nsteps = 3\nscales = [0.5, 1]\n',
@@ -82,6 +116,18 @@ def seeds(name: str) -> list[bytes]:
         "image list": [b"a.png 1\na.png cat\n", b"a.png\n../a.png -1\n", b"/a b.png \xff\r\n"],
         "arrays": [archive.getvalue(), array.getvalue()],
         "table": [b"p,q,label\n1,2,a\n3,4,b\n", b'"p","q"\n1.5,nan\n'],
+        "parquet": [columns.getvalue()],
+        "benchmark": [
+            (
+                b'classes = ["cat"]\ntasks = ["a2b"]\n[domains]\n'
+                b'a = { path = "a.png + a.png", letter = "A", rows = 1 }\nb = { path = ["b", "a.png"] }\n'
+            ),
+            (
+                b'[[published]]\nmethod = "jan"\nbackbone = "x"\nsource = "y"\nmean = 1.5\n'
+                b'[domains]\na.path = "a"\nb.path = "b"\n'
+            ),
+        ],
+        "labels": [b"item,label\na,cat\nb,dog\n", b'\xef\xbb\xbfitem,label,more\n"a", cat ,"\xff"\n'],
     }[name]
 
 
@@ -162,7 +208,7 @@ def fuzz(name: str, folder: Path) -> None:
 
     def one(data: bytes) -> None:
         counts[outcome(PARSERS[name], data, folder)] += 1
-        if counts.total() == RUNS[name]:
+        if counts.total() == RUNS:
             print(f"| {name} | {counts.total():,} | {counts['read']:,} | {counts['refused']:,} | 0 |", flush=True)
             sys.stdout.flush()
             os._exit(0)
@@ -180,7 +226,7 @@ def main() -> None:
     for name in PARSERS if atheris else ():
         subprocess.run([sys.executable, __file__, name], check=True)
     with tempfile.TemporaryDirectory() as folder:
-        counts = fuzz_pictures(50_000, Path(folder))
+        counts = fuzz_pictures(PICTURES, Path(folder))
     print(f"| mutated JPEG, PNG | {counts.total():,} | {counts['decoded']:,} | {counts['skipped']:,} | 0 |")
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import tomli_w
 from conftest import Command, draw, draw_folder
-from fuzz_parsers import fuzz_pictures, image_list, options, outcome
+from fuzz_parsers import PARSERS, fuzz_pictures, image_list, options, outcome, seeds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -56,6 +56,36 @@ def test_any_bytes_are_an_image_list_or_refused(tmp_path: Path, data: bytes) -> 
     assert outcome(image_list, data, tmp_path) in ("read", "refused")
 
 
+@pytest.mark.parametrize("name", PARSERS)
+def test_seeds_of_the_fuzzing_are_read(tmp_path: Path, name: str) -> None:
+    draw(tmp_path / "a.png")
+    assert "read" in [outcome(PARSERS[name], data, tmp_path) for data in seeds(name)]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("table", b"p,\x80\n1,2\n"),
+        ("parquet", seeds("parquet")[0].replace(b"label", b"l\xa8bel")),
+        ("labels", b"item,label,item,more\n,cat\na,cat\n"),
+        ("labels", b"item,label\n" + b"a" * 200_000 + b",cat\n"),
+    ],
+)
+def test_what_the_fuzzing_has_found_is_refused(tmp_path: Path, name: str, data: bytes) -> None:
+    assert outcome(PARSERS[name], data, tmp_path) == "refused"
+
+
+def test_table_that_breaks_off_as_it_is_copied_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "IN_MEMORY", 0)
+    table, cache = tmp_path / "a.parquet", tmp_path / "cache"
+    parquet.write_table(pa.table({"p": np.random.default_rng(0).normal(size=100_000)}), table)
+    content = table.read_bytes()
+    table.write_bytes(content[:4] + b"\xff" * (len(content) - 1_004) + content[-1_000:])  # its metadata is whole
+    with pytest.raises(UserError, match="cannot be read as a table"):
+        read_domain(table, cache)
+    assert [*cache.glob("*")] == []
+
+
 def test_image_list_with_a_name_too_long_is_refused(tmp_path: Path) -> None:
     assert outcome(image_list, b"a" * 5000 + b".png 1\n", tmp_path) == "refused"
 
@@ -97,6 +127,42 @@ def test_archive_that_would_grow_beyond_measure_is_refused(tmp_path: Path, monke
         read_domain(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", x=np.zeros((300_000, 4)))
     assert len(read_domain(tmp_path / "a.npz")) == 300_000
+
+
+@pytest.mark.parametrize("in_memory", [2**28, 0])
+def test_table_that_would_grow_beyond_measure_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)  # 0: its features are copied to the cache, batch by batch
+    bomb, cache = tmp_path / "a.parquet", tmp_path / "cache"
+    parquet.write_table(pa.table({"p": np.zeros(300_000), "label": np.zeros(300_000)}), bomb)
+    assert len(read_domain(bomb, cache)) == 300_000  # a gigabyte may always be unpacked
+    read = {*cache.glob("*")}
+    monkeypatch.setattr(reading, "MOST_UNPACKED", 2**20)
+    with pytest.raises(UserError, match=r"would unpack to 4,800,000, as a decompression bomb does; .* it as \.npy"):
+        read_domain(bomb, cache)
+    pages = pa.table({"p": np.repeat(np.arange(1000.0), 300), "label": np.zeros(300_000)})
+    parquet.write_table(pages, bomb, use_dictionary=False, compression="zstd", compression_level=19)
+    with pytest.raises(UserError, match="would unpack to 4,8"):
+        read_domain(bomb, cache)
+    assert {*cache.glob("*")} == read
+    parquet.write_table(pa.table({"p": np.random.default_rng(0).normal(size=300_000)}), bomb)
+    assert len(read_domain(bomb, cache)) == 300_000
+
+
+@pytest.mark.parametrize("in_memory", [2**28, 0])
+def test_text_that_a_table_repeats_is_kept_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
+    size, rows = 2**20, 100_000  # 100 GB of names, were each row given its own
+    names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["a" * size]))
+    columns = {"p": np.arange(rows, dtype=float), "label": names, "item": names, "note": names}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet", store_schema=False)
+    domain = read_domain(tmp_path / "a.parquet", tmp_path / "cache")
+    assert domain.classes == ("a" * size,)
+    assert domain.items[0] is domain.items[-1]
+    assert "note left out" in domain.notes[0]
 
 
 def test_array_that_promises_more_than_it_holds_is_refused(tmp_path: Path) -> None:

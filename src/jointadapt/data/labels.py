@@ -24,9 +24,12 @@ def read_labels(path: str | Path) -> dict[str, str]:
                     f"{path} has the columns {', '.join(reader.fieldnames or ()) or 'none'}; it needs item and label, "
                     "as `jointadapt suggest` writes them."
                 )
-            found = {row["item"]: row["label"].strip() for row in reader if (row["label"] or "").strip()}
+            rows = [(row["item"] or "", (row["label"] or "").strip()) for row in reader]
+    except csv.Error as error:
+        raise UserError(f"{path} cannot be read as CSV ({error}).") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    found = {item: label for item, label in rows if label}
     if not found:
         raise UserError(f"{path} has no row with a label; fill in its column label.")
     return found

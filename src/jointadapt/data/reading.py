@@ -2,10 +2,11 @@
 
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,15 +15,13 @@ from pyarrow import csv, parquet
 from torch import Tensor
 
 from jointadapt.data.domain import UNLABELLED, Domain
-from jointadapt.data.files import default_cache, write_atomically
+from jointadapt.data.files import FULL, default_cache, write_atomically
 from jointadapt.data.images import SUFFIXES, find_defects, fingerprint, is_image
 from jointadapt.data.mapped import map_rows
 from jointadapt.data.matlab import is_idx, read_idx, read_mat
 from jointadapt.data.shards import read_index
 from jointadapt.errors import UserError
 from jointadapt.progress import Track, silent
-
-T = TypeVar("T")
 
 MOST_DEFECTS = 0.2
 IN_MEMORY = 2**28  # bytes; larger matrices stay on disk
@@ -80,7 +79,8 @@ def read_unchecked(path: Path, cache: Path | None = None, track: Track = silent)
         case ".npy":
             return _npy(path)
         case ".csv":
-            return _table(_parse(path, csv.read_csv), path)
+            with _told(path):
+                return _table(csv.read_csv(str(path)), path)
         case ".parquet":
             return _parquet(path, cache or default_cache(), track)
         case _:
@@ -278,30 +278,43 @@ def _npz(path: Path) -> Domain:
 def _check_size(path: Path) -> None:
     """Refuse an archive that would grow beyond all measure: zeros, as a decompression bomb holds, shrink 1000 times."""
     with zipfile.ZipFile(path) as archive:
-        size, packed = sum(entry.file_size for entry in archive.infolist()), path.stat().st_size
+        _refuse_bomb(path, sum(entry.file_size for entry in archive.infolist()), "by np.savez, not compressed")
+
+
+def _refuse_bomb(path: Path, size: int, how: str) -> None:
+    packed = path.stat().st_size
     if size > MOST_UNPACKED and size > MOST_GROWTH * packed:
         raise UserError(
             f"{path} has {packed:,} bytes and would unpack to {size:,}, as a decompression bomb does; if it is none, "
-            "save it by np.savez, not compressed."
+            f"save it {how}."
         )
 
 
-def _parse(path: Path, read: Callable[[str], T]) -> T:
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell of a table that cannot be read; a full disk, where it is copied, is no fault of it."""
     try:
-        return read(str(path))
-    except (pa.ArrowException, OSError) as error:
+        yield
+    except Exception as error:
+        # Arrow has errors of its own, and lets Python's through.
+        if isinstance(error, UserError) or (isinstance(error, OSError) and error.errno in FULL):
+            raise
         raise UserError(f"{path} cannot be read as a table ({' '.join(str(error).split())}).") from error
 
 
 def _parquet(path: Path, cache: Path, track: Track) -> Domain:
     """Return a table's rows; of a large one its features as a file of the cache, written batch by batch."""
-    with _parse(path, parquet.ParquetFile) as file:
+    with _told(path), parquet.ParquetFile(path) as file:
         rows, schema = file.metadata.num_rows, file.schema_arrow
-        others = [name for name in schema.names if name.lower() in LABEL_KEYS + ITEM_KEYS]
-        features = [field.name for field in schema if _is_numeric(field.type) and field.name not in others]
+        flat = [field for field in schema if not pa.types.is_nested(field.type)]
+        others = [field.name for field in flat if field.name.lower() in LABEL_KEYS + ITEM_KEYS]
+        features = [field.name for field in flat if _is_numeric(field.type) and field.name not in others]
+        left_out = [name for name in schema.names if name not in (*features, *others)]
+        _check_parquet(path, file.metadata, len(features) + len(others))
+    with _told(path), parquet.ParquetFile(path, read_dictionary=others) as file:
         if 4 * rows * len(features) < IN_MEMORY:
-            return _table(_parse(path, parquet.read_table), path)
-        named = {name.lower(): file.read(columns=[name]).column(0).to_pylist() for name in others}
+            return _table(file.read(columns=[*features, *others]), path, left_out)
+        named = {name.lower(): _values(file.read(columns=[name]).column(0)) for name in others}
         copy = cache / f"rows-{fingerprint([path])}.npy"
         content = map_rows(copy, 0, path)
         if content is None or content.shape != (rows, len(features)):
@@ -313,9 +326,22 @@ def _parquet(path: Path, cache: Path, track: Track) -> Domain:
     labels, classes = _encode(y, rows, path.stem)
     items = next((named[key] for key in ITEM_KEYS if key in named), None)
     names = map(str, items) if items is not None else (f"row {index}" for index in range(rows))
-    left_out = [name for name in schema.names if name not in (*features, *others)]
     notes = (f"{path}: {', '.join(left_out)} left out, as not numeric.",) if left_out else ()
     return Domain(path.stem, content, labels, classes, tuple(names), notes)
+
+
+def _check_parquet(path: Path, metadata: parquet.FileMetaData, columns: int) -> None:
+    """Refuse a table that would grow beyond all measure: in its pages, or by a value that stands for a million rows."""
+    pages = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+    _refuse_bomb(path, max(pages, 8 * metadata.num_rows * columns), "as .npy")
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values; of a dictionary's, those that are equal are one object."""
+    if not pa.types.is_dictionary(column.type):
+        return column.to_pylist()
+    known = [(chunk.dictionary.to_pylist(), chunk.indices.to_pylist()) for chunk in column.chunks]
+    return [None if index is None else values[index] for values, indices in known for index in indices]
 
 
 def _write_npy(file: Any, shape: tuple[int, int], batches: Iterable[pa.RecordBatch]) -> None:
@@ -326,7 +352,7 @@ def _write_npy(file: Any, shape: tuple[int, int], batches: Iterable[pa.RecordBat
         file.write(np.stack(columns, axis=1).astype("<f4").tobytes())
 
 
-def _table(table: pa.Table, path: Path) -> Domain:
+def _table(table: pa.Table, path: Path, unread: Sequence[str] = ()) -> Domain:
     columns = {name.lower(): column for name, column in zip(table.column_names, table.columns, strict=True)}
     if len(columns) < table.num_columns:
         raise UserError(
@@ -336,12 +362,14 @@ def _table(table: pa.Table, path: Path) -> Domain:
     items = next((columns[key] for key in ITEM_KEYS if key in columns), None)
     others = {name: column for name, column in columns.items() if name not in LABEL_KEYS + ITEM_KEYS}
     features = [column.cast(pa.float64()) for column in others.values() if _is_numeric(column.type)]
-    left_out = [name for name, column in others.items() if not _is_numeric(column.type)]
+    left_out = [*unread, *(name for name, column in others.items() if not _is_numeric(column.type))]
     if not features:
-        raise UserError(f"{path} has no numeric columns; each is one feature (its columns: {', '.join(columns)}).")
+        raise UserError(
+            f"{path} has no numeric columns; each is one feature (its columns: {', '.join([*columns, *unread])})."
+        )
     x = np.stack([column.to_numpy() for column in features], axis=1)
-    names = [str(item) for item in items.to_pylist()] if items is not None else None
-    domain = from_arrays(x, label.to_pylist() if label is not None else None, path.stem, names)
+    names = [str(item) for item in _values(items)] if items is not None else None
+    domain = from_arrays(x, _values(label) if label is not None else None, path.stem, names)
     return replace(domain, notes=(f"{path}: {', '.join(left_out)} left out, as not numeric.",)) if left_out else domain
 
 
