@@ -140,7 +140,8 @@ class Campaign:
             out, sent = self.fresh(), (signal.SIGINT, signal.SIGTERM)[number % 2]
             child = fork(lambda out=out: self.go_on(out))
             until((out / "metrics.jsonl").exists)
-            wait(child, self.chance.uniform(0, 0.3 * self.seconds))
+            records = self.chance.randint(1, self.options["steps"] // 2)
+            until(lambda out=out, records=records: (out / "metrics.jsonl").read_bytes().count(b"\n") >= records)
             os.kill(child, sent)
             row.injected += 1
             told += exit_code(child) == 128 + sent
