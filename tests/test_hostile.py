@@ -2,15 +2,17 @@
 
 import csv
 import html.parser
+import json
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import tomli_w
-from conftest import Command, draw, draw_folder
+from conftest import Command, draw, draw_folder, write_arrays
 from fuzz_parsers import PARSERS, fuzz_pictures, image_list, options, outcome, seeds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from jointadapt.config import FIELDS
 from jointadapt.data import reading
 from jointadapt.data.reading import read_domain
 from jointadapt.errors import UserError
+from jointadapt.experiment import train
 
 TRIED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TOML_VALUES = st.one_of(
@@ -104,6 +107,54 @@ def test_mutated_pictures_are_skipped_and_counted(tmp_path: Path) -> None:
     domain = read_domain(tmp_path)
     assert (len(domain), domain.skipped) == (41, 5)
     assert "5 of 46 images cannot be read" in domain.notes[0]
+
+
+# Run folders edited or damaged by hand
+
+
+BROKEN = (b"", b"[]", b"{}", b"null", b"\xff", b'{"task": "a')
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run on files, and beside it `kept`, the same on arrays in memory."""
+    for name, seed in (("s", 1), ("t", 2)):
+        write_arrays(tmp_path / f"{name}.npz", seed=seed)
+    options = {"backbone": "mlp", "steps": 3, "baseline": False}
+    source, target = read_domain(tmp_path / "s.npz"), read_domain(tmp_path / "t.npz")
+    train(source, target, out=tmp_path / "kept", **options)
+    train(tmp_path / "s.npz", tmp_path / "t.npz", out=tmp_path / "run", **options)
+    return tmp_path / "run"
+
+
+def test_broken_summary_is_told_and_written_again(run: Path, refused: Callable[..., str], command: Command) -> None:
+    whole = json.loads((run / "summary.json").read_text("utf-8"))
+    for content in BROKEN:
+        (run / "summary.json").write_bytes(content)
+        for verb in (("train", "--resume", run), ("analyze", run, "--out", run.parent / "figures")):
+            assert "summary.json is no summary of a run" in refused(*verb)
+    (run / "summary.json").unlink()
+    assert command("train", "--resume", run).code == 0
+    again = json.loads((run / "summary.json").read_text("utf-8"))
+    assert {**again, "seconds": 0} == {**whole, "seconds": 0}
+
+
+def test_broken_features_and_records_are_told(run: Path, refused: Callable[..., str], command: Command) -> None:
+    for content in (b"", b"\xff"):
+        (run / "features.npz").write_bytes(content)
+        assert command("train", "--resume", run).code == 0  # its report does without
+        (run.parent / "kept" / "features.npz").write_bytes(content)
+        assert "holds no features of a run" in refused("analyze", run.parent / "kept", "--out", run.parent / "figures")
+    for content in (b"null\n", b"\xff\n"):
+        (run / "metrics.jsonl").write_bytes(content)
+        assert "holds no records of a training" in refused("analyze", run, "--out", run.parent / "figures")
+
+
+def test_config_edited_into_nonsense_is_told(run: Path, refused: Callable[..., str]) -> None:
+    whole = (run / "config.toml").read_bytes()
+    for content in (b"\xff[[[", b"", whole + b"\nfoo = 1\n", whole.replace(b"steps = 3", b'steps = "many"')):
+        (run / "config.toml").write_bytes(content)
+        refused("train", "--resume", run)
 
 
 # What grows, what loops

@@ -169,7 +169,17 @@ class RunFolder:
 
     def read_summary(self) -> dict[str, Any]:
         """Return the summary of a finished run."""
-        return json.loads((self.path / "summary.json").read_text("utf-8"))
+        path = self.path / "summary.json"
+        try:
+            summary = json.loads(path.read_text("utf-8"))
+            if not {"jointadapt", "task", "method", "evaluation"} <= set(summary):
+                raise ValueError("it lacks what a summary has")
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{path} is no summary of a run ({error}); remove it, and have it written again by: "
+                f"jointadapt train --resume {self.path}"
+            ) from error
+        return summary
 
     def write_trade_offs(self, found: dict[str, Any]) -> None:
         """Write how λ was chosen: the rule, the trials, and the chosen one once there is one."""

@@ -78,8 +78,15 @@ class FinishedRun:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the records of the training."""
-        text = (self.folder / "metrics.jsonl").read_text("utf-8")
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        path = self.folder / "metrics.jsonl"
+        try:
+            text = path.read_text("utf-8")
+            records = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+            if not all("step" in record for record in records):
+                raise ValueError("a record has no step")
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path} holds no records of a training ({error}); leave this run out.") from error
+        return records
 
 
 @dataclass(frozen=True)
@@ -155,10 +162,15 @@ class Observer:
         return Seen((f_s, f_t), (p_s, p_t), (source.labels, target.labels))
 
     def _kept(self, run: FinishedRun, model: Model) -> Seen:
-        with np.load(run.folder / "features.npz") as file:
-            f_s, f_t, y_s, y_t = (
-                torch.from_numpy(file[name]) for name in ("source", "target", "source_labels", "target_labels")
-            )
+        path = run.folder / "features.npz"
+        try:
+            with np.load(path) as file:
+                f_s, f_t, y_s, y_t = (
+                    torch.from_numpy(file[name]) for name in ("source", "target", "source_labels", "target_labels")
+                )
+        except Exception as error:
+            # zipfile and numpy raise a dozen kinds on a broken file.
+            raise UserError(f"{path} holds no features of a run ({error}); leave this run out.") from error
         note = "runs on arrays in memory keep features of up to 300 rows of each domain; what is shown of them is that"
         if note not in self.notes:
             self.notes.append(note)

@@ -88,7 +88,8 @@ def _read_predictions(text: str) -> list[dict[str, Any]]:
 
 
 def _read_features(path: Path) -> dict[str, np.ndarray] | None:
-    if not path.is_file():
-        return None
-    with np.load(path) as file:
-        return {name: file[name] for name in file.files}
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except Exception:
+        return None  # zipfile and numpy raise a dozen kinds on a broken file
