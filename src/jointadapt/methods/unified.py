@@ -38,7 +38,9 @@ class UnifiedJMMD(Method):
             MMD². "weighted": ⟨y, y'⟩, their sum, a class weighed by its share in each domain. "gaussian": JAN's.
         bandwidth, scales: of the sum of Gaussians on every hidden layer.
 
-    Source: Wang et al., arXiv 2101.09979: marginal, class-conditional and weighted class-conditional MMD as one.
+    Source: Wang et al., arXiv 2101.09979: marginal, class-conditional and weighted class-conditional MMD as one. The
+    paper's second half is not here: the MMD matrix that promotes the dependence of features and labels (HSIC), and the
+    label kernel that withstands a shift of label proportions.
     """
 
     def __init__(
