@@ -1,16 +1,18 @@
 """What `--method auto` chooses on the suite of hard cases: helped, harmed or refused, and how far from the best choice.
 
-    python benchmarks/choosing.py --data DIR [--seed 0] [--backbone squeezenet1_0] [--cases PART]
+    python benchmarks/choosing.py --data DIR [--seeds 0,1] [--backbone squeezenet1_0] [--cases PATTERN]
 
-DIR holds digits/, office_caltech/ and weights/. Prints two Markdown tables: every case, in percent of target rows, and
-what each criterion would have chosen from the same models. Target labels are used for these tables only.
+DIR holds digits/, office_caltech/ and weights/. Prints Markdown tables: for every seed each case, in percent of
+target rows; of all seeds the sums, and what each criterion would have chosen from the same models. Target labels are
+used for these tables only.
 """
 
 import argparse
+import re
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -29,6 +31,7 @@ from jointadapt.model import Model
 
 CLEAR = 0.5
 NAMES = ("source-only", *CANDIDATES)
+ENDS = ("helped", "harmed", "no change", "refused")
 
 
 @dataclass(frozen=True)
@@ -65,20 +68,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--backbone", default="squeezenet1_0")
-    parser.add_argument("--seed", type=int, default=0, help="of the cases' rows and of the training")
-    parser.add_argument("--cases", default="", help="only cases whose name or kind contains this")
+    parser.add_argument("--seeds", default="0", help="of the cases' rows and of the training, comma-separated")
+    parser.add_argument("--cases", default="", help="only cases whose name or kind has this regular expression in it")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)
     started = time.monotonic()
-    print(f"| case | kind | {' | '.join(NAMES)} | chosen | gain | regret | | before training |")
-    print(f"|:---|:---|{'---:|' * len(NAMES)}:---|---:|---:|:---|:---|")
-    outcomes = []
-    for case in suite(arguments.data, arguments.backbone, arguments.seed):
-        if arguments.cases in f"{case.name} {case.kind}":
-            outcomes.append(run(case, arguments.seed))
-            print(row(outcomes[-1]), flush=True)
-    print_sums(outcomes)
-    print_criteria([outcome for outcome in outcomes if outcome.criteria and outcome.accuracies is not None])
+    outcomes = {}
+    for seed in map(int, arguments.seeds.split(",")):
+        print(f"Seed {seed}:\n\n| case | kind | {' | '.join(NAMES)} | chosen | gain | regret | | before training |")
+        print(f"|:---|:---|{'---:|' * len(NAMES)}:---|---:|---:|:---|:---|")
+        outcomes[seed] = []
+        for case in suite(arguments.data, arguments.backbone, seed):
+            if re.search(arguments.cases, f"{case.name} {case.kind}"):
+                outcomes[seed].append(run(case, seed))
+                print(row(outcomes[seed][-1]), flush=True)
+        print()
+    print_seeds(outcomes)
+    every = [outcome for of_seed in outcomes.values() for outcome in of_seed]
+    print_sums(every)
+    print_criteria([outcome for outcome in every if outcome.criteria and outcome.accuracies is not None])
     print(f"\n{time.monotonic() - started:.0f} s, {torch.get_num_threads()} threads, torch {torch.__version__}")
 
 
@@ -156,10 +164,29 @@ def row(outcome: Outcome) -> str:
     return f"| {' | '.join(parts)} |"
 
 
+def print_seeds(outcomes: Mapping[int, list[Outcome]]) -> None:
+    """Print how the cases of each seed ended, and those of all."""
+    print(f"| seed | {' | '.join(ENDS)} | source-only | auto | best | mean regret | largest | worst change |")
+    print(f"|:---|{'---:|' * (len(ENDS) + 6)}")
+    groups = {str(seed): of_seed for seed, of_seed in outcomes.items()}
+    for name, group in (groups | {"all": [o for of_seed in outcomes.values() for o in of_seed]}).items():
+        counted = [(o, o.accuracies) for o in group if o.accuracies is not None]
+        numbers = [
+            *(f"{sum(o.verdict == end for o in group)}" for end in ENDS),
+            f"{mean(values[0] for _, values in counted):.1f}",
+            f"{mean(values[o.chosen] for o, values in counted):.1f}",
+            f"{mean(max(values) for _, values in counted):.1f}",
+            f"{mean(o.regret for o, _ in counted):.2f}",
+            f"{max(o.regret for o, _ in counted):.1f}",
+            f"{min(o.gain for o, _ in counted):+.1f}",
+        ]
+        print(f"| {' | '.join([name, *numbers])} |")
+
+
 def print_sums(outcomes: list[Outcome]) -> None:
-    """Print how many cases ended how, and the means over those with labels."""
+    """Print how many cases ended how, and the mean accuracies and calibration errors of those with labels."""
     counted = [outcome for outcome in outcomes if outcome.accuracies is not None]
-    ends = {end: sum(o.verdict == end for o in outcomes) for end in ("helped", "harmed", "no change", "refused")}
+    ends = {end: sum(o.verdict == end for o in outcomes) for end in ENDS}
     print(f"\n{len(outcomes)} cases: " + ", ".join(f"{count} {end}" for end, count in ends.items()))
     means = [mean(column) for column in zip(*(o.accuracies or [] for o in counted), strict=True)]
     print(
@@ -171,8 +198,7 @@ def print_sums(outcomes: list[Outcome]) -> None:
     before, after = (mean(column) for column in zip(*errors, strict=True))
     changes = [after - before for before, after in errors]
     print(f"mean calibration error {before:.1f} before, {after:.1f} after one temperature; ", end="")
-    print(f"smaller by a point in {sum(c < -1 for c in changes)} cases, larger in {sum(c > 1 for c in changes)}")
-    print(f"mean regret {mean(o.regret for o in counted):.2f}, worst change {min(o.gain for o in counted):+.1f}\n")
+    print(f"smaller by a point in {sum(c < -1 for c in changes)} cases, larger in {sum(c > 1 for c in changes)}\n")
 
 
 def print_criteria(outcomes: list[Outcome]) -> None:

@@ -48,10 +48,9 @@ def scrambled(y: Tensor, share: float, seed: int = 0) -> Tensor:
 
 
 def test_nearest_rows_are_those_of_a_sort():
-    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double() * torch.tensor([1.0, 10, 100])
-    z = (x - x.mean(0)) / x.std(0, correction=0)
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double() + 1000
     for row, found in enumerate(nearest(x, 4).tolist()):
-        distances = [((z[row] - z[other]) ** 2).sum().item() for other in range(40)]
+        distances = [((x[row] - x[other]) ** 2).sum().item() for other in range(40)]
         assert found == sorted((o for o in range(40) if o != row), key=distances.__getitem__)[:4]
 
 
@@ -109,6 +108,14 @@ def test_a_candidate_that_permutes_the_classes_is_refused():
     assert "as when classes are matched to wrong ones" in choice.reason
 
 
+def test_a_candidate_that_permutes_the_classes_is_passed_over_for_one_that_does_not():
+    (x, y), (u, v) = clouds(), clouds(seed=1)
+    predicted = {"source-only": scrambled(v, 0.7), "permuted": (v + 1) % 3, "fair": scrambled(v, 0.4)}
+    choice = choose_model(x, y, u, predicted)
+    assert choice.chosen == "fair"
+    assert choice.scores["permuted"].total > choice.scores["fair"].total
+
+
 def test_a_candidate_no_better_than_chance_allows_is_refused():
     (x, y), (u, v) = clouds(), clouds(seed=1)
     choice = choose_model(x, y, u, {"source-only": v, "same": v, "nearly": scrambled(v, 0.01)})
@@ -127,6 +134,14 @@ def test_two_classes_are_chosen_by_neighbours_alone():
     choice = choose_model(x, two, x, {"source-only": scrambled(two, 0.6).clamp_max(1), "good": two})
     assert choice.chosen == "good"
     assert choice.scores["good"].geometry is None
+
+
+def test_two_classes_matched_the_wrong_way_are_not_noticed():
+    """The limit that the documentation tells: nothing in rows and predicted classes shows that two classes swapped."""
+    (x, y), (u, v) = clouds(shares=(1, 1, 0)), clouds(seed=1, shares=(1, 1, 0))
+    half_right = torch.where(u[:, 1] > 0, v, 1 - v)  # as where the target is turned by a right angle
+    assert choose_model(x, y, u, {"source-only": half_right, "swapped": 1 - v}).chosen == "swapped"
+    assert choose_model(x, y, u, {"source-only": 1 - v, "swapped": 1 - v}).chosen == "source-only"
 
 
 # Calibration

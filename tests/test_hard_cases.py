@@ -71,9 +71,12 @@ def test_the_benchmark_tells_what_auto_chose(hard_cases: ModuleType, capsys: pyt
     assert choosing.row(noise).count("–") == len(choosing.NAMES) + 2
     choosing.print_sums(outcomes)
     choosing.print_criteria([turned])
+    choosing.print_seeds({0: outcomes, 1: [few]})
     told = capsys.readouterr().out
     assert told.startswith("\n3 cases: ")
     assert "mean calibration error" in told
+    assert "| 1 | 0 | 0 | 0 | 1 |" in told
+    assert told.splitlines()[-1].startswith(f"| all | {int(turned.verdict == 'helped')} | 0 | ")
     assert f"| always source-only | – | {max(turned.accuracies) - turned.accuracies[0]:.2f} |" in told
 
 

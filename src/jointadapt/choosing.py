@@ -16,11 +16,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from jointadapt.kernels import squared_distances
+
 CANDIDATES = ("mcc", "jan+mcc", "im")
-NEIGHBOURS = 5
+NEIGHBOURS = 10
 GEOMETRY_WEIGHT = 0.2
 LEAST_GEOMETRY = 0.6
-CLEAR = 2.5  # standard errors that a candidate has to be better than source-only
+CLEAR = 2.0  # standard errors that a candidate has to be better than source-only
 FEWEST_MEMBERS = 3
 
 
@@ -30,6 +32,11 @@ class Score:
 
     neighbours: float
     geometry: float | None
+
+    @property
+    def matched(self) -> bool:
+        """Whether the target's classes lie to one another much as the source's do; with two classes, always."""
+        return self.geometry is None or self.geometry >= LEAST_GEOMETRY
 
     @property
     def total(self) -> float:
@@ -59,9 +66,9 @@ def choose_model(
 ) -> Choice:
     """Return which model to believe: the best candidate, or the first model (source-only) unless it is clearly beaten.
 
-    The best candidate has the largest neighbours + 0.2 · geometry. It is refused if its geometry is below 0.6, or if it
-    beats source-only by less than 2.5 standard errors of the paired difference of neighbours over the target's rows.
-    Cost O(m² d).
+    Of the candidates whose geometry is at least 0.6 the best has the largest neighbours + 0.2 · geometry. It is refused
+    if it beats source-only by less than 2 standard errors of the paired difference of neighbours over the target's
+    rows. Cost O(m² d).
 
     Args:
         source, labels, target: rows as they come (a frozen backbone's features), and the source's labels.
@@ -87,14 +94,16 @@ def _compared(
     """Return the chosen model and the reason; `agreeing` has for each row the share of its neighbours of its class."""
     if not candidates:
         return plain, f"Kept {plain}: there was no candidate."
-    best = max(candidates, key=lambda name: scores[name].total)
-    mine, yours = scores[best], scores[plain]
-    if mine.geometry is not None and mine.geometry < LEAST_GEOMETRY:
+    matched = [name for name in candidates if scores[name].matched]
+    if not matched:
+        best = max(candidates, key=lambda name: scores[name].geometry or 0.0)
         return plain, (
-            f"Kept {plain}: under the best candidate, {best}, the target's classes lie to one another otherwise than "
-            f"the source's do (geometry {mine.geometry:.2f}, under {LEAST_GEOMETRY:g}), as when classes are matched to "
-            "wrong ones."
+            f"Kept {plain}: under every candidate the target's classes lie to one another otherwise than the source's "
+            f"do (geometry at most {scores[best].geometry:.2f}, under {LEAST_GEOMETRY:g}), as when classes are matched "
+            "to wrong ones."
         )
+    best = max(matched, key=lambda name: scores[name].total)
+    mine, yours = scores[best], scores[plain]
     difference = agreeing[best] - agreeing[plain]
     error = difference.std().item() / sqrt(len(difference))
     told = f"neighbours {mine.neighbours:.2f} against {yours.neighbours:.2f}"
@@ -107,16 +116,14 @@ def _compared(
 
 
 def nearest(rows: Float[Tensor, "m d"], count: int = NEIGHBOURS) -> Int[Tensor, "m k"]:
-    """Return the indices of each row's nearest other rows, columns standardised; fewer where there are fewer. O(m² d).
+    """Return the indices of each row's nearest other rows; fewer where there are fewer. O(m² d).
 
     >>> nearest(torch.tensor([[0.0], [1.0], [3.0]]), 1)
     tensor([[1],
             [0],
             [1]])
     """
-    wide = rows.double()
-    wide = (wide - wide.mean(0)) / wide.std(0, correction=0).clamp_min(1e-6)
-    distances = torch.cdist(wide, wide).fill_diagonal_(torch.inf)
+    distances = squared_distances(rows.double()).fill_diagonal_(torch.inf)
     return distances.topk(min(count, len(rows) - 1), largest=False).indices
 
 
