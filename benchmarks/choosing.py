@@ -135,7 +135,7 @@ def judged(probabilities: list[Tensor], scores: list[dict[str, Any]]) -> dict[st
     def agreement(a: Tensor, b: Tensor) -> float:
         return (a == b).double().mean().item()
 
-    geometry = [score["geometry"] or 0.0 for score in scores]
+    geometry = [score["geometry"] for score in scores]
     neighbours = [score["neighbours"] for score in scores]
     return {
         "entropy": [-h for h in entropies],

@@ -81,7 +81,7 @@ def test_geometry_follows_its_formula():
     assert class_geometry(x, y, u, v) == pytest.approx(expected, abs=1e-5)
 
 
-def test_geometry_of_two_classes_or_rare_ones_is_zero():
+def test_geometry_is_zero_where_fewer_than_three_of_several_classes_are_predicted():
     x, y = clouds()
     assert class_geometry(x, y, x, y.clamp_max(1)) == 0
     assert class_geometry(x, y, x, torch.zeros_like(y)) == 0
@@ -128,20 +128,23 @@ def test_without_candidates_source_only_stays():
     assert choose_model(x, y, x, {"source-only": y}).chosen == "source-only"
 
 
-def test_two_classes_are_chosen_by_neighbours_alone():
-    x, y = clouds()
-    two = y.clamp_max(1)
-    choice = choose_model(x, two, x, {"source-only": scrambled(two, 0.6).clamp_max(1), "good": two})
-    assert choice.chosen == "good"
-    assert choice.scores["good"].geometry is None
+def test_geometry_of_two_classes_is_the_cosine_of_the_turn():
+    x, y = clouds(shares=(1, 1, 0))
+    for degrees in (0, 30, 90, 120, 180):
+        expected = float(np.cos(np.radians(degrees)))
+        assert class_geometry(x, y, 2 * turned(x, degrees) + 5, y) == pytest.approx(expected, abs=1e-6)
+        assert class_geometry(x, y, turned(x, degrees), 1 - y) == pytest.approx(-expected, abs=1e-6)
+    assert class_geometry(x, y, x, torch.zeros_like(y)) == 0
 
 
-def test_two_classes_matched_the_wrong_way_are_not_noticed():
-    """The limit that the documentation tells: nothing in rows and predicted classes shows that two classes swapped."""
+def test_two_classes_that_changed_places_are_refused():
     (x, y), (u, v) = clouds(shares=(1, 1, 0)), clouds(seed=1, shares=(1, 1, 0))
-    half_right = torch.where(u[:, 1] > 0, v, 1 - v)  # as where the target is turned by a right angle
-    assert choose_model(x, y, u, {"source-only": half_right, "swapped": 1 - v}).chosen == "swapped"
-    assert choose_model(x, y, u, {"source-only": 1 - v, "swapped": 1 - v}).chosen == "source-only"
+    for degrees in (0, 60, 90, 120):
+        plain = scrambled(v, 0.5).clamp_max(1)
+        choice = choose_model(x, y, turned(u, degrees), {"source-only": plain, "swapped": 1 - v})
+        assert choice.chosen == "source-only"
+        assert choice.scores["swapped"].neighbours > choice.scores["source-only"].neighbours
+    assert choose_model(x, y, u + 9, {"source-only": plain, "right": v, "swapped": 1 - v}).chosen == "right"
 
 
 # Calibration

@@ -15,6 +15,7 @@ from statistics import mean
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from jointadapt.kernels import squared_distances
 
@@ -28,20 +29,20 @@ FEWEST_MEMBERS = 3
 
 @dataclass(frozen=True)
 class Score:
-    """What speaks for a model: `neighbours` in [0, 1], `geometry` in [−1, 1], None where there are two classes only."""
+    """What speaks for a model: `neighbours` in [0, 1], `geometry` in [−1, 1]."""
 
     neighbours: float
-    geometry: float | None
+    geometry: float
 
     @property
     def matched(self) -> bool:
-        """Whether the target's classes lie to one another much as the source's do; with two classes, always."""
-        return self.geometry is None or self.geometry >= LEAST_GEOMETRY
+        """Whether the target's classes lie to one another much as the source's do."""
+        return self.geometry >= LEAST_GEOMETRY
 
     @property
     def total(self) -> float:
         """The sum by which models are compared."""
-        return self.neighbours + GEOMETRY_WEIGHT * (self.geometry or 0.0)
+        return self.neighbours + GEOMETRY_WEIGHT * self.geometry
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,8 @@ def choose_model(
     """
     near = nearest(target)
     agreeing = {name: (classes[near] == classes[:, None]).double().mean(1) for name, classes in predicted.items()}
-    several = len(labels.unique()) > 2
     scores = {
-        name: Score(agreeing[name].mean().item(), class_geometry(source, labels, target, classes) if several else None)
+        name: Score(agreeing[name].mean().item(), class_geometry(source, labels, target, classes))
         for name, classes in predicted.items()
     }
     plain, *candidates = scores
@@ -96,7 +96,7 @@ def _compared(
         return plain, f"Kept {plain}: there was no candidate."
     matched = [name for name in candidates if scores[name].matched]
     if not matched:
-        best = max(candidates, key=lambda name: scores[name].geometry or 0.0)
+        best = max(candidates, key=lambda name: scores[name].geometry)
         return plain, (
             f"Kept {plain}: under every candidate the target's classes lie to one another otherwise than the source's "
             f"do (geometry at most {scores[best].geometry:.2f}, under {LEAST_GEOMETRY:g}), as when classes are matched "
@@ -107,8 +107,7 @@ def _compared(
     difference = agreeing[best] - agreeing[plain]
     error = difference.std().item() / sqrt(len(difference))
     told = f"neighbours {mine.neighbours:.2f} against {yours.neighbours:.2f}"
-    if mine.geometry is not None and yours.geometry is not None:
-        told += f", geometry {mine.geometry:.2f} against {yours.geometry:.2f}"
+    told += f", geometry {mine.geometry:.2f} against {yours.geometry:.2f}"
     if mine.total - yours.total <= CLEAR * error:
         return plain, f"Kept {plain}: the best candidate, {best}, is not clearly better ({told})."
     others = ", ".join([plain, *(name for name in candidates if name != best)])
@@ -138,6 +137,9 @@ def class_geometry(
     A pair of classes weighs as much as the product of their predicted rows. Moving, turning, mirroring or scaling a
     domain changes nothing; permuting its classes does. 0 where fewer than three classes have three predicted rows.
 
+    Two classes have one distance only. Of them it is the cosine between the lines from the one's mean to the other's,
+    in the source and in the target: 1 where the domain is moved or scaled, less where it is turned.
+
     >>> corners = torch.tensor([[0.0, 0], [4, 0], [0, 1]]).repeat(3, 1)
     >>> y = torch.tensor([0, 1, 2]).repeat(3)
     >>> round(class_geometry(corners, y, 5 - 2 * corners, y), 4)
@@ -147,17 +149,19 @@ def class_geometry(
     """
     counts = torch.bincount(predicted, minlength=int(labels.max()) + 1)
     present = [c for c in labels.unique().tolist() if counts[c] >= FEWEST_MEMBERS]
-    if len(present) < 3:
+    if len(present) < min(3, len(labels.unique())):
         return 0.0
+    means_s, means_t = (
+        torch.stack([rows[classes == c].double().mean(0) for c in present])
+        for rows, classes in ((source, labels), (target, predicted))
+    )
+    if len(present) == 2:
+        return cosine_similarity(means_s[0] - means_s[1], means_t[0] - means_t[1], dim=0).item()
     upper = torch.triu_indices(len(present), len(present), 1)
-
-    def distances(rows: Tensor, classes: Tensor) -> Tensor:
-        means = torch.stack([rows[classes == c].double().mean(0) for c in present])
-        return torch.cdist(means, means)[upper[0], upper[1]]
-
     sizes = counts[present].double()
     weights = sizes[upper[0]] * sizes[upper[1]]
     weights = weights / weights.sum()
-    a, b = (d - (weights * d).sum() for d in (distances(source, labels), distances(target, predicted)))
+    a, b = (torch.cdist(means, means)[upper[0], upper[1]] for means in (means_s, means_t))
+    a, b = (d - (weights * d).sum() for d in (a, b))
     scale = ((weights * a * a).sum() * (weights * b * b).sum()).sqrt()
     return ((weights * a * b).sum() / scale).item() if scale > 0 else 0.0

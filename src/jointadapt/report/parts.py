@@ -68,7 +68,7 @@ def candidates(run: Run) -> list[tuple[str, str, str, Number | None]]:
         (
             name,
             f"{found['neighbours']:.2f}",
-            "–" if found["geometry"] is None else f"{found['geometry']:.2f}",
+            f"{found['geometry']:.2f}",
             (found["evaluation"] or {}).get("accuracy"),
         )
         for name, found in (run.summary.get("candidates") or {}).items()
