@@ -77,10 +77,8 @@ class RunFolder:
                 self._check_empty()
             yield
         finally:
-            with suppress(OSError):
-                (
-                    self.path / LOCK
-                ).unlink()  # before the release: who locks a file that is gone knows it, and tries anew
+            with suppress(OSError):  # before the release: who locks a file that is gone knows it, and tries anew
+                (self.path / LOCK).unlink()
             lock.release()
             with suppress(OSError):
                 for folder in missing:  # the innermost first; one that holds something stays
