@@ -33,6 +33,7 @@ from jointadapt.data.benchmarks import load_benchmark
 from jointadapt.schedules import learning_rate
 
 BATCH, WIDTH, RATE = 36, 256, 0.01
+PER_COLUMN = object()  # an option that is as large as the rows have columns, as their squared distances are
 Predictions = Tensor
 Method = Callable[[Domain, Domain, int, int], Predictions]
 
@@ -181,9 +182,8 @@ def shallow(name: str, **options: Any) -> Method:
         from sklearn.preprocessing import StandardScaler
 
         regression = LogisticRegression(max_iter=1000).set_fit_request(sample_weight=True)
-        adapters = [getattr(skada, f"{name}Adapter")(**options)] if name else []
-        if name == "JDOTClassifier":
-            regression, adapters = skada.JDOTClassifier(regression, **options), []
+        own = {option: source.shape[0] if value is PER_COLUMN else value for option, value in options.items()}
+        adapters = [getattr(skada, f"{name}Adapter")(**own)] if name else []
         pipeline = skada.make_da_pipeline(StandardScaler(), *adapters, regression)
         x = torch.cat([source.content, target.content]).double().numpy()
         y = torch.cat([source.labels, torch.full_like(target.labels, -1)]).numpy()
@@ -226,7 +226,7 @@ SHALLOW: dict[str, dict[str, Any]] = {
     "LinearOTMapping": {"reg": 0.1},
     "OTMapping": {},
     "EntropicOTMapping": {"norm": "max"},
-    "ClassRegularizerOTMapping": {"reg_e": 2000.0},
+    "ClassRegularizerOTMapping": {"reg_e": PER_COLUMN},
     "OTLabelProp": {},
 }
 METHODS: dict[str, Method] = {
