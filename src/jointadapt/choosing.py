@@ -96,18 +96,20 @@ def _compared(
         return plain, f"Kept {plain}: there was no candidate."
     matched = [name for name in candidates if scores[name].matched]
     if not matched:
-        best = max(candidates, key=lambda name: scores[name].geometry)
+        most = max(scores[name].geometry for name in candidates)
         return plain, (
             f"Kept {plain}: under every candidate the target's classes lie to one another otherwise than the source's "
-            f"do (geometry at most {scores[best].geometry:.2f}, under {LEAST_GEOMETRY:g}), as when classes are matched "
+            f"do (geometry at most {most:.2f}, under {LEAST_GEOMETRY:g}), as when classes are matched "
             "to wrong ones."
         )
     best = max(matched, key=lambda name: scores[name].total)
     mine, yours = scores[best], scores[plain]
     difference = agreeing[best] - agreeing[plain]
     error = difference.std().item() / sqrt(len(difference))
-    told = f"neighbours {mine.neighbours:.2f} against {yours.neighbours:.2f}"
-    told += f", geometry {mine.geometry:.2f} against {yours.geometry:.2f}"
+    told = (
+        f"neighbours {mine.neighbours:.2f} against {yours.neighbours:.2f}, "
+        f"geometry {mine.geometry:.2f} against {yours.geometry:.2f}"
+    )
     if mine.total - yours.total <= CLEAR * error:
         return plain, f"Kept {plain}: the best candidate, {best}, is not clearly better ({told})."
     others = ", ".join([plain, *(name for name in candidates if name != best)])
@@ -147,13 +149,13 @@ def class_geometry(
     >>> class_geometry(corners, y, corners, (y + 1) % 3) < 0
     True
     """
-    counts = torch.bincount(predicted, minlength=int(labels.max()) + 1)
-    present = [c for c in labels.unique().tolist() if counts[c] >= FEWEST_MEMBERS]
-    if len(present) < min(3, len(labels.unique())):
+    classes, counts = labels.unique().tolist(), torch.bincount(predicted, minlength=int(labels.max()) + 1)
+    present = [c for c in classes if counts[c] >= FEWEST_MEMBERS]
+    if len(present) < min(3, len(classes)):
         return 0.0
     means_s, means_t = (
-        torch.stack([rows[classes == c].double().mean(0) for c in present])
-        for rows, classes in ((source, labels), (target, predicted))
+        torch.stack([rows[own == c].double().mean(0) for c in present])
+        for rows, own in ((source, labels), (target, predicted))
     )
     if len(present) == 2:
         return cosine_similarity(means_s[0] - means_s[1], means_t[0] - means_t[1], dim=0).item()

@@ -233,14 +233,13 @@ def write_predictions(
 ) -> None:
     """Write a CSV of item, class and probability, and of the label where the domain has labels."""
     confidence, predicted = probabilities.max(1)
-    labelled = domain.labelled  # which looks at all labels: once, not once a row
     writer = csv.writer(file, lineterminator="\n")
     quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # Python < 3.13 lets a bare \r through
     if header:
-        writer.writerow(["item", "class", "probability"] + ["label"] * labelled)
+        writer.writerow(["item", "class", "probability"] + ["label"] * domain.labelled)
     rows = zip(domain.items, predicted.tolist(), confidence.tolist(), domain.labels.tolist(), strict=True)
     for item, index, probability, label in rows:
-        known = [domain.classes[label] if label != UNLABELLED else ""] * labelled
+        known = [domain.classes[label] if label != UNLABELLED else ""] * domain.labelled
         row = [item, classes[index], f"{probability:.6f}", *known]
         (quoting if "\r" in "".join(row) else writer).writerow(row)
 

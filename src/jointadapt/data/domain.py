@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -46,7 +47,7 @@ class Domain:
         """Whether rows are image files, to be decoded and transformed."""
         return isinstance(self.content, tuple)
 
-    @property
+    @cached_property
     def labelled(self) -> bool:
         """Whether any row has a label."""
         return bool((self.labels != UNLABELLED).any())
