@@ -25,9 +25,9 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from jointadapt import train
-from jointadapt.choosing import CANDIDATES
-from jointadapt.evaluation import evaluate
-from jointadapt.model import Model
+from jointadapt.evaluation.metrics import evaluate
+from jointadapt.runs.model import Model
+from jointadapt.selection.models import CANDIDATES
 
 CLEAR = 0.5
 NAMES = ("source-only", *CANDIDATES)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import torch
 
-from jointadapt.backbones import build_backbone, features_of
 from jointadapt.data import Domain
 from jointadapt.data.benchmarks import Benchmark, read
-from jointadapt.data.files import default_cache
+from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.features import features_of
+from jointadapt.runtime.files import default_cache
 
 
 def frozen_features(benchmark: Benchmark, root: Path, backbone: str, weights: str) -> dict[str, Domain]:

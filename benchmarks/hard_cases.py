@@ -16,10 +16,11 @@ import torch
 from scipy.ndimage import gaussian_filter, rotate, shift
 from sklearn.datasets import load_digits
 
-from jointadapt.backbones import build_backbone, features_of
 from jointadapt.data import Domain, from_arrays, read_domain
-from jointadapt.data.files import default_cache
-from jointadapt.progress import silent
+from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.features import features_of
+from jointadapt.runtime.files import default_cache
+from jointadapt.runtime.progress import silent
 
 DIGITS = {"backbone": "cnn", "bottleneck": 128, "dropout": 0.0, "steps": 300}
 GAUSSIANS = {"backbone": "mlp", "bottleneck": 32, "dropout": 0.0, "steps": 300}

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from jointadapt import train
 from jointadapt.data import Batches, Domain, align
 from jointadapt.data.benchmarks import load_benchmark
-from jointadapt.schedules import learning_rate
+from jointadapt.training.schedules import learning_rate
 
 BATCH, WIDTH, RATE = 36, 256, 0.01
 PER_COLUMN = object()  # an option that is as large as the rows have columns, as their squared distances are

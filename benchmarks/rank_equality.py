@@ -22,14 +22,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from jointadapt.backbones import build_backbone
-from jointadapt.building import build_method
 from jointadapt.data.batches import share
 from jointadapt.discrepancy import jmmd_fourier
 from jointadapt.methods import METHODS
-from jointadapt.networks import Network
-from jointadapt.ranks import Ranks
-from jointadapt.trainer import Trainer
+from jointadapt.methods.registry import build_method
+from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.network import Network
+from jointadapt.training.distributed import Ranks
+from jointadapt.training.trainer import Trainer
 
 WIDTH, CLASSES = 6, 3
 SIZES = ((13, 13), (13, 11), (6, 5))
@@ -110,7 +110,7 @@ def _rank(rank: int, ranks: int, port: int, cases: Sequence[str], folder: Path) 
 def on_ranks(ranks: int, cases: Sequence[str] = CASES) -> list[dict[tuple[str, str], Numbers]]:
     """Return what `train_all` gives on each of so many new processes."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jointadapt.trainer", "jointadapt.methods"])
+    context.set_forkserver_preload(["jointadapt.training.trainer", "jointadapt.methods"])
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -23,11 +23,11 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from jointadapt.backbones import build_backbone
-from jointadapt.building import build_method
 from jointadapt.data.batches import share
-from jointadapt.networks import Network
-from jointadapt.trainer import Trainer
+from jointadapt.methods.registry import build_method
+from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.network import Network
+from jointadapt.training.trainer import Trainer
 
 WIDTH, BOTTLENECK, FEATURES, PARAMETERS = 2048, 256, 1024, 23.5e6
 ROWS, CLASSES, RANKS = (72, 288, 1152, 4608), (10, 100, 1000), (1, 8, 64, 256, 1000)

@@ -22,7 +22,7 @@ from hard_cases import Case, digits, photographs
 
 from jointadapt import Model, train
 from jointadapt.data import Domain
-from jointadapt.suggestion import suggest
+from jointadapt.diagnostics.label_suggestion import suggest
 
 
 def main() -> None:

@@ -15,11 +15,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from jointadapt.backbones import build_backbone
-from jointadapt.kernels import FIVE_SCALES
+from jointadapt.discrepancy.constants import FIVE_SCALES
 from jointadapt.methods import METHODS, Method
-from jointadapt.networks import Activations, Network
-from jointadapt.trainer import Trainer
+from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.network import Activations, Network
+from jointadapt.training.trainer import Trainer
 
 ROWS, WIDTH, CLASSES = 36, 2048, 31
 

@@ -19,7 +19,8 @@ from unittest.mock import patch
 
 import torch
 
-from jointadapt.kernels import GaussianKernel, squared_distances
+from jointadapt.discrepancy.distances import squared_distances
+from jointadapt.discrepancy.kernels import GaussianKernel
 from jointadapt.two_sample import two_sample_test
 from jointadapt.two_sample.samples import Pooled
 

@@ -12,7 +12,7 @@ import torch
 from scipy.stats import binom
 from two_sample import header, peers
 
-from jointadapt.kernels import GaussianKernel
+from jointadapt.discrepancy.kernels import GaussianKernel
 from jointadapt.two_sample import optimal_weights, two_sample_test
 
 METHODS = ("permutation", "aggregated", "cross", "linear")

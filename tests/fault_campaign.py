@@ -26,9 +26,9 @@ from PIL import Image
 
 from jointadapt.config import Config, make_config
 from jointadapt.data import extract, read_domain
-from jointadapt.data.files import is_part
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment import execute, resume
+from jointadapt.runtime.files import is_part
 
 RESULTS = ("predictions.csv", "model.safetensors", "metrics.jsonl", "features.npz")
 TRAINING = {
@@ -373,7 +373,7 @@ def children_of(process: int) -> list[int]:
 
 def die_writing(moment: int, place: str) -> None:
     """Make this process kill itself at its nth checkpoint: amid its bytes, before or after it gets its name."""
-    from jointadapt import runs
+    from jointadapt.runs import folder as runs
 
     count, write = 0, runs.write_checkpoint
 
@@ -384,7 +384,7 @@ def die_writing(moment: int, place: str) -> None:
         nonlocal count
         count += 1
         if count == moment and place == "bytes":
-            from jointadapt import checkpoints
+            from jointadapt.training import checkpoints
 
             checkpoints._seal = kill  # pyright: ignore[reportAttributeAccessIssue]
         if count == moment and place == "name":

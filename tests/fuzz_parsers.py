@@ -28,10 +28,10 @@ except ImportError:
 with atheris.instrument_imports(include=["jointadapt", "tomllib"]) if atheris else contextlib.nullcontext():
     from jointadapt.config import make_config, read_config
     from jointadapt.data import read_domain
+    from jointadapt.data.arrays import from_arrays
     from jointadapt.data.benchmarks import load_benchmark
     from jointadapt.data.images import defect, read_image
-    from jointadapt.data.labels import label_rows, read_labels
-    from jointadapt.data.reading import from_arrays
+    from jointadapt.data.target_labels import label_rows, read_labels
     from jointadapt.errors import UserError
 
 RUNS = 100_000  # inputs of each parser

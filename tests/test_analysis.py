@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jointadapt import train
-from jointadapt.analysis import analyze
-from jointadapt.analysis.a_distance import FEWEST_ROWS, a_distance
-from jointadapt.analysis.collect import Observer, read_run
+from jointadapt.analysis import analyze, charts
+from jointadapt.analysis.outputs import Observer
 from jointadapt.discrepancy import jmmd_unbiased
+from jointadapt.discrepancy.a_distance import FEWEST_ROWS, a_distance
 from jointadapt.errors import UserError
-from jointadapt.figures import charts
-from jointadapt.model import Model
-from jointadapt.progress import silent
+from jointadapt.runs.model import Model
+from jointadapt.runs.reading import read_run
+from jointadapt.runtime.progress import silent
 
 Refused = Callable[..., str]
 FIGURES = ("tsne", "a-distance", "jmmd", "convergence", "discrepancy")
@@ -223,7 +223,7 @@ def test_runs_of_a_benchmark_of_pictures_are_seen_by_their_own_backbone(
     def forbidden(*_: object) -> None:
         raise AssertionError("an image was read again")
 
-    monkeypatch.setattr("jointadapt.data.features._Pictures.__getitem__", forbidden)
+    monkeypatch.setattr("jointadapt.data.feature_cache._Pictures.__getitem__", forbidden)
     found = Observer(silent).see(read_run("run"))
     with (tmp_path / "run" / "predictions.csv").open(newline="") as file:
         predicted = [row["class"] for row in csv.DictReader(file)]

@@ -1,45 +1,43 @@
-"""The house: who may import whom, what is pure, and how long a method's file may be."""
+"""The house: who may import whom, what is pure, what is loaded when, and how long a method's file may be."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "jointadapt"
-ROOMS = [
-    ("errors", "interruption", "progress", "pages"),
-    ("kernels", "schedules", "calibration"),
+# Each room imports only what stands before it; rooms in one tuple do not import one another.
+ORDER = [
+    ("version", "errors"),
+    ("runtime",),
     ("discrepancy",),
     ("two_sample",),
     ("data",),
-    ("backbones",),
     ("networks",),
     ("methods",),
-    ("building",),
-    ("checkpoints", "ranks"),
-    ("trainer",),
-    ("selection",),
-    ("health",),
+    ("training",),
     ("evaluation",),
-    ("candidates",),
-    ("config", "recipes"),
-    ("flags", "model", "runs"),
-    ("preparation",),
-    ("figures",),
-    ("shift", "suggestion", "diagnosis", "choosing"),
-    ("report",),
+    ("selection",),
+    ("config",),
+    ("runs",),
+    ("reporting",),
+    ("diagnostics",),
     ("experiment",),
-    ("demo", "estimator", "comparison", "analysis"),
-    ("table", "cluster"),
+    ("analysis", "comparison", "estimator"),
     ("cli",),
     ("__main__",),
 ]
-RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
-PURE = ("kernels", "discrepancy", "two_sample", "schedules", "calibration")
+RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
+PURE = ("discrepancy", "two_sample")
+GLOBAL_STATE = ("manual_seed", "set_rng_state", "set_default_dtype", "set_num_threads")
 MOST_LINES_OF_A_METHOD = 80
 FILES = sorted(PACKAGE.rglob("*.py"))
-PURE_FILES = [file for file in FILES if file.relative_to(PACKAGE).parts[0].removesuffix(".py") in PURE]
-METHOD_FILES = [file for file in FILES if file.parent.name == "methods" and file.stem != "__init__"]
+PURE_FILES = [file for file in FILES if file.relative_to(PACKAGE).parts[0] in PURE]
+NO_METHODS = ("__init__", "base", "registry", "combined")
+METHOD_FILES = [file for file in FILES if file.parent.name == "methods" and file.stem not in NO_METHODS]
+HEAVY = {"torch", "scipy", "torchvision", "timm", "sklearn", "matplotlib"}
 
 
 def room_of(file: Path) -> str:
@@ -51,6 +49,7 @@ def name_of(file: Path) -> str:
 
 
 def imports(file: Path) -> set[str]:
+    """Return every name that a file imports, `import jointadapt` as the room `__init__`."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -61,47 +60,71 @@ def imports(file: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "file",
-    [f for f in FILES if f.parent != PACKAGE or f.name != "__init__.py"],
-    ids=lambda f: str(f.relative_to(PACKAGE)),
-)
-def test_a_room_imports_only_rooms_above_it(file):
+def calls(file: Path) -> set[str]:
+    """Return the names of the functions and methods that a file calls."""
+    nodes = [node.func for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    return {n.id if isinstance(n, ast.Name) else n.attr for n in nodes if isinstance(n, ast.Name | ast.Attribute)}
+
+
+def test_every_room_has_its_place():
+    rooms = {room_of(file) for file in FILES} - {"__init__"}
+    assert rooms == set(RANK)
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f != PACKAGE / "__init__.py"], ids=name_of)
+def test_a_room_imports_only_rooms_before_it(file):
     own = room_of(file)
-    others = {name.split(".")[1] for name in imports(file) if name.startswith("jointadapt.") and name.count(".")}
-    others = {other for other in others if other in RANK and other != own}
-    assert own in RANK, f"{own} has no place in the house"
-    below = {other for other in others if RANK[other] > RANK[own]}
-    assert not below, f"{own} imports {below}, which stand below it"
+    assert "jointadapt" not in imports(file), f"{own} imports the package's face; the version is in jointadapt.version"
+    others = {name.split(".")[1] for name in imports(file) if name.startswith("jointadapt.")} - {own}
+    after = {other for other in others if RANK.get(other, len(ORDER)) >= RANK[own]}
+    assert not after, f"{own} imports {after}, which do not stand before it"
 
 
 @pytest.mark.parametrize("file", PURE_FILES, ids=name_of)
 def test_the_numerics_are_pure(file):
     assert not {name for name in imports(file) if name.startswith(("torch.nn", "torch.optim"))}
+    assert not {name for name in GLOBAL_STATE if f"torch.{name}(" in file.read_text("utf-8")}
 
 
 @pytest.mark.parametrize("file", METHOD_FILES, ids=name_of)
 def test_a_method_is_short_and_imports_no_sibling(file):
     assert len(file.read_text("utf-8").splitlines()) <= MOST_LINES_OF_A_METHOD
     siblings = {name for name in imports(file) if name.startswith("jointadapt.methods.")}
-    assert all(name.startswith("jointadapt.methods.contract") for name in siblings)
+    shared = ("jointadapt.methods.base", "jointadapt.methods.kernel_methods")
+    assert all(name.startswith(shared) for name in siblings)
 
 
 def test_only_the_trainer_descends():
     for file in FILES:
-        calls = {
-            node.func.attr
-            for node in ast.walk(ast.parse(file.read_text("utf-8")))
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-        }
-        assert room_of(file) == "trainer" or not calls & {"backward", "zero_grad"}, file
+        assert name_of(file) == "training/trainer.py" or not calls(file) & {"backward", "zero_grad"}, file
 
 
 def test_only_the_command_line_prints_and_exits():
     for file in FILES:
-        calls = {
-            node.func.id
-            for node in ast.walk(ast.parse(file.read_text("utf-8")))
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        }
-        assert room_of(file) in ("cli", "__main__") or "print" not in calls, file
+        assert room_of(file) in ("cli", "__main__") or "print" not in calls(file), file
+
+
+VERBS = ("train", "compare", "predict", "evaluate", "suggest", "test", "analyze", "data check", "ls", "demo")
+
+
+@pytest.mark.parametrize("arguments", ["--version", "--help", *(f"{verb} --help" for verb in VERBS)])
+def test_the_command_line_answers_without_the_libraries_it_works_with(arguments):
+    code = (
+        "import sys\nfrom jointadapt.cli import main\n"
+        f"sys.argv = ['jointadapt', *{arguments.split()!r}]\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert stop.code == 0, stop.code\n"
+        f"loaded = {HEAVY!r} & set(sys.modules)\nassert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_package_s_face_loads_what_is_asked_for():
+    code = (
+        "import sys, jointadapt\n"
+        f"assert not {HEAVY!r} & set(sys.modules)\n"
+        "jointadapt.jmmd_unbiased\n"
+        "loaded = {'torchvision', 'timm', 'sklearn', 'matplotlib', 'lightning_fabric'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+        "assert all(getattr(jointadapt, name) is not None for name in jointadapt.__all__)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,8 +12,8 @@ from conftest import Command, draw
 from scipy.io import savemat
 
 from jointadapt.data.benchmarks import Benchmark, benchmark_names, check, fingerprint_of, load_benchmark, read, scan
-from jointadapt.data.benchmarks.form import parse_benchmark
-from jointadapt.data.locating import locate
+from jointadapt.data.benchmarks.spec import parse_benchmark
+from jointadapt.data.relocate import locate
 from jointadapt.errors import UserError
 
 ALL_PICTURES = [name for name in benchmark_names() if not name.startswith(("office-caltech10-", "digits"))]

@@ -10,13 +10,12 @@ import torch
 from conftest import Command, draw_folder, write_arrays
 from torch import Tensor
 
-from jointadapt.calibration import cooling_temperature, tempered
-from jointadapt.choosing import CANDIDATES, LEAST_GEOMETRY, choose_model, class_geometry, nearest
-from jointadapt.diagnosis import diagnose, estimated_proportions
-from jointadapt.evaluation import calibration_error
+from jointadapt.diagnostics.shift_kind import diagnose, estimated_proportions
+from jointadapt.evaluation.calibration import calibration_error, cooling_temperature, tempered
 from jointadapt.experiment import train
-from jointadapt.model import Model
-from jointadapt.runs import RunFolder
+from jointadapt.runs.folder import RunFolder
+from jointadapt.runs.model import Model
+from jointadapt.selection.models import CANDIDATES, LEAST_GEOMETRY, choose_model, class_geometry, nearest
 
 CORNERS = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 4.0]])
 FAST = {"backbone": "mlp", "bottleneck": 32, "dropout": 0.0, "steps": 150, "report": False}

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from jointadapt.config import FIELDS, make_config
-from jointadapt.model import Model
+from jointadapt.runs.model import Model
 
 ARRAYS = ("--backbone", "none", "--steps", 20, "--no-report", "--batch-size", 8)
 IMAGES = ("--backbone", "squeezenet1_1", "--weights", "none", "--steps", 4, "--no-report", "--batch-size", 4)

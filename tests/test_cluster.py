@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import write_arrays
 
-from jointadapt.comparison import Memory
+from jointadapt.comparison.results import Memory
 
 TWO = "[domains.a]\npath = 'a.npz'\n[domains.b]\npath = 'b.npz'\n"
 TABLE = ("compare", "--benchmark", "two.toml", "--root", ".", "--methods", "source-only,jan", "--seeds", 1, "--json")

@@ -19,19 +19,23 @@ import torchvision
 from conftest import Command, draw_folder, write_arrays
 from safetensors.torch import load_file, save_file
 
-from jointadapt import comparison as module
-from jointadapt.comparison import Memory, Outcome, compare, plan
+from jointadapt import experiment
+from jointadapt.comparison import run as module
+from jointadapt.comparison import shared_data
+from jointadapt.comparison.plan import Outcome, plan
+from jointadapt.comparison.results import Memory
+from jointadapt.comparison.run import compare
+from jointadapt.comparison.table import tabulate
 from jointadapt.config import Config, make_config
 from jointadapt.data import read_domain
 from jointadapt.data.benchmarks import load_benchmark
 from jointadapt.errors import Interrupted
 from jointadapt.experiment import Run
+from jointadapt.experiment.prepare import Prepared
+from jointadapt.experiment.recipes import recipe_names, recipe_options
 from jointadapt.methods import METHODS
-from jointadapt.model import Model
-from jointadapt.preparation import Prepared
-from jointadapt.recipes import recipe_names, recipe_options
-from jointadapt.selection import DEFAULT
-from jointadapt.table import tabulate
+from jointadapt.runs.model import Model
+from jointadapt.selection.criteria import DEFAULT
 
 THREE = """
 title = "Three"
@@ -152,8 +156,8 @@ def test_images_pass_a_frozen_backbone_once_and_runs_keep_the_new_layers_only(
     torch.manual_seed(0)
     save_file(torchvision.models.squeezenet1_1(weights=None).state_dict(), here / "w.safetensors")
     built = []
-    real = module.build_backbone
-    monkeypatch.setattr(module, "build_backbone", lambda *given: built.append(given) or real(*given))
+    real = shared_data.build_backbone
+    monkeypatch.setattr(shared_data, "build_backbone", lambda *given: built.append(given) or real(*given))
     network = ("--backbone", "squeezenet1_1", "--weights", here / "w.safetensors", "--steps", 4, "--batch-size", 4)
     table = ("compare", "--benchmark", "pictures.toml", "--root", "pictures", "--methods", "source-only,jan")
     outcome = command(*table, *network, "--seeds", 1, "--jobs", 1, "--workers", 0, "--out", "kept", "--json")
@@ -367,7 +371,7 @@ def test_a_recipe_is_a_configuration(name: str, method: str) -> None:
 
 def test_recipes_say_where_each_constant_comes_from() -> None:
     for name in recipe_names():
-        lines = (Path(module.__file__).parent / "recipes" / f"{name}.toml").read_text("utf-8").splitlines()
+        lines = (Path(experiment.__file__).parent / "recipes" / f"{name}.toml").read_text("utf-8").splitlines()
         assert lines[0].startswith("# ")
         own = [line for line in lines if "=" in line and not line.startswith("#")]
         assert all("#" in line or line.split()[0] in ("ramp", "scales") for line in own), name

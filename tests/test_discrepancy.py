@@ -26,7 +26,7 @@ from jointadapt.discrepancy import (
     mmd_biased,
     mmd_unbiased,
 )
-from jointadapt.kernels import GaussianKernel, jan_kernels
+from jointadapt.discrepancy.kernels import GaussianKernel, jan_kernels
 
 DOUBLE = 1e-12  # float64, relative to k(0) for values and to the uncancelled gradient for gradients
 SINGLE = 1e-6  # float32, likewise
@@ -372,7 +372,7 @@ COMPILE = """
 import sys, torch
 from jointadapt.discrepancy import jmmd_block, jmmd_linear, jmmd_unbiased
 from jointadapt.discrepancy.engine import weighted_sum
-from jointadapt.kernels import jan_kernels
+from jointadapt.discrepancy.kernels import jan_kernels
 torch.manual_seed(0)
 kernels = jan_kernels(2)
 layers = [[torch.randn(8, k, dtype=torch.float64).requires_grad_() for k in (4, 3)] for _ in range(2)]

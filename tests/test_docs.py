@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from jointadapt.building import options_of
 from jointadapt.cli import cli
 from jointadapt.methods import METHODS
+from jointadapt.methods.registry import options_of
 
 ROOT = Path(__file__).parents[1]
 

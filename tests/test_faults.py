@@ -14,18 +14,19 @@ from fault_campaign import Campaign, Pictures, campaign
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
-from jointadapt.backbones import build_backbone
-from jointadapt.building import build_method
 from jointadapt.config import Config
+from jointadapt.data.arrays import from_arrays
 from jointadapt.data.batches import Batches
-from jointadapt.data.loading import load
-from jointadapt.data.reading import from_arrays, read_domain
+from jointadapt.data.reading import read_domain
+from jointadapt.data.worker_restart import load
 from jointadapt.errors import UserError
-from jointadapt.evaluation import activations
+from jointadapt.evaluation.predict import activations
 from jointadapt.experiment import train
-from jointadapt.health import FIRST_STEP, Checkup
-from jointadapt.networks import Activations, Network
-from jointadapt.trainer import Condition, Trainer
+from jointadapt.methods.registry import build_method
+from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.network import Activations, Network
+from jointadapt.training.monitor import FIRST_STEP, Checkup
+from jointadapt.training.trainer import Condition, Trainer
 
 ROUNDING = 1e-12  # of a share that is 0 in exact arithmetic
 

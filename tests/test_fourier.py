@@ -8,7 +8,7 @@ import torch
 from scipy.stats import binom
 
 from jointadapt import GaussianKernel, jmmd_fourier, jmmd_unbiased, two_sample_test
-from jointadapt.data import read_domain, reading
+from jointadapt.data import arrays, read_domain
 from jointadapt.data.mapped import MappedRows
 from jointadapt.discrepancy import fourier
 
@@ -149,11 +149,11 @@ def test_rows_on_disk_are_tested_as_rows_in_memory(tmp_path: Path, monkeypatch: 
     assert expected.rejected
     for name, rows in (("x", x), ("y", y)):
         np.save(tmp_path / f"{name}.npy", rows.numpy())
-    monkeypatch.setattr(reading, "IN_MEMORY", 1000)
+    monkeypatch.setattr(arrays, "IN_MEMORY", 1000)
     mapped = [read_domain(tmp_path / f"{name}.npy").content for name in "xy"]
     assert all(isinstance(rows, MappedRows) for rows in mapped)
-    arrays = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy"]
-    for samples in (mapped, arrays):
+    opened = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy"]
+    for samples in (mapped, opened):
         found = two_sample_test(*samples, method="fourier")
         assert found.statistic == expected.statistic
         assert torch.equal(found.source_contributions, expected.source_contributions)

@@ -20,7 +20,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from jointadapt.config import FIELDS
-from jointadapt.data import reading
+from jointadapt.data import arrays
 from jointadapt.data.reading import read_domain
 from jointadapt.errors import UserError
 from jointadapt.experiment import train
@@ -79,7 +79,7 @@ def test_what_the_fuzzing_has_found_is_refused(tmp_path: Path, name: str, data: 
 
 
 def test_table_that_breaks_off_as_it_is_copied_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "IN_MEMORY", 0)
+    monkeypatch.setattr(arrays, "IN_MEMORY", 0)
     table, cache = tmp_path / "a.parquet", tmp_path / "cache"
     parquet.write_table(pa.table({"p": np.random.default_rng(0).normal(size=100_000)}), table)
     content = table.read_bytes()
@@ -173,7 +173,7 @@ def test_decompression_bomb_is_skipped_and_counted(tmp_path: Path) -> None:
 def test_archive_that_would_grow_beyond_measure_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros((300_000, 4)))
     assert len(read_domain(tmp_path / "a.npz")) == 300_000  # a gigabyte may always be unpacked
-    monkeypatch.setattr(reading, "MOST_UNPACKED", 2**20)
+    monkeypatch.setattr(arrays, "MOST_UNPACKED", 2**20)
     with pytest.raises(UserError, match=r"would unpack to 9,600,\d+, as a decompression bomb does; .* by np\.savez"):
         read_domain(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", x=np.zeros((300_000, 4)))
@@ -184,12 +184,12 @@ def test_archive_that_would_grow_beyond_measure_is_refused(tmp_path: Path, monke
 def test_table_that_would_grow_beyond_measure_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
 ) -> None:
-    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)  # 0: its features are copied to the cache, batch by batch
+    monkeypatch.setattr(arrays, "IN_MEMORY", in_memory)  # 0: its features are copied to the cache, batch by batch
     bomb, cache = tmp_path / "a.parquet", tmp_path / "cache"
     parquet.write_table(pa.table({"p": np.zeros(300_000), "label": np.zeros(300_000)}), bomb)
     assert len(read_domain(bomb, cache)) == 300_000  # a gigabyte may always be unpacked
     read = {*cache.glob("*")}
-    monkeypatch.setattr(reading, "MOST_UNPACKED", 2**20)
+    monkeypatch.setattr(arrays, "MOST_UNPACKED", 2**20)
     with pytest.raises(UserError, match=r"would unpack to 4,800,000, as a decompression bomb does; .* it as \.npy"):
         read_domain(bomb, cache)
     pages = pa.table({"p": np.repeat(np.arange(1000.0), 300), "label": np.zeros(300_000)})
@@ -205,7 +205,7 @@ def test_table_that_would_grow_beyond_measure_is_refused(
 def test_text_that_a_table_repeats_is_kept_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
 ) -> None:
-    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(arrays, "IN_MEMORY", in_memory)
     size, rows = 2**20, 100_000  # 100 GB of names, were each row given its own
     names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["a" * size]))
     columns = {"p": np.arange(rows, dtype=float), "label": names, "item": names, "note": names}

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import jointadapt
-from jointadapt.building import build_method, options_of
-from jointadapt.kernels import GaussianKernel, jan_kernels
+from jointadapt.discrepancy.kernels import GaussianKernel, jan_kernels
 from jointadapt.methods import METHODS
-from jointadapt.methods.contract import ESTIMATORS, optimal_kernels
-from jointadapt.networks import Activations
+from jointadapt.methods.base import ESTIMATORS, optimal_kernels
+from jointadapt.methods.registry import build_method, options_of
+from jointadapt.networks.network import Activations
 from jointadapt.two_sample import optimal_weights
 
 LEARNERS = [name for name in METHODS if "kernel_weights" in options_of(name)]

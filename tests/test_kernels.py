@@ -7,16 +7,10 @@ import reference
 import torch
 from torch import Tensor
 
-from jointadapt import kernels
-from jointadapt.kernels import (
-    FIVE_SCALES,
-    GaussianKernel,
-    gaussian,
-    jan_kernels,
-    mean_squared_distance,
-    median_squared_distance,
-    squared_distances,
-)
+from jointadapt.discrepancy import distances
+from jointadapt.discrepancy.constants import FIVE_SCALES
+from jointadapt.discrepancy.distances import mean_squared_distance, median_squared_distance, squared_distances
+from jointadapt.discrepancy.kernels import GaussianKernel, gaussian, jan_kernels
 
 DOUBLE = 1e-12  # float64: rounding of sums of a few hundred terms
 SINGLE = 1e-6  # float32: a few units in the last place, relative to the largest value
@@ -142,11 +136,11 @@ def test_kernel_errors_state_the_fix(arguments: dict, message: str) -> None:
 def test_products_of_either_library_are_the_product(
     least: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "ONEDNN_LEAST", least)
+    monkeypatch.setattr(distances, "ONEDNN_LEAST", least)
     generator = torch.Generator().manual_seed(0)
     x, y, A = (torch.randn(*shape, generator=generator, dtype=dtype) for shape in ((5, 40), (7, 40), (5, 5)))
     for left, right in ((x, y), (A, x.T), (A.T, x.T)):
         expected = left.double() @ right.double().T
-        assert (kernels.inner_products(left, right) - expected).abs().max() < 1e-5
-    monkeypatch.setattr(kernels, "HAS_ONEDNN", False)
-    assert torch.equal(kernels.inner_products(x, y), x @ y.T)
+        assert (distances.inner_products(left, right) - expected).abs().max() < 1e-5
+    monkeypatch.setattr(distances, "HAS_ONEDNN", False)
+    assert torch.equal(distances.inner_products(x, y), x @ y.T)

@@ -11,10 +11,10 @@ import torch
 from conftest import Command, draw_folder, write_arrays
 
 from jointadapt.data import UNLABELLED, from_arrays
-from jointadapt.data.labels import join_labelled, label_rows, read_labels
+from jointadapt.data.target_labels import join_labelled, label_rows, read_labels
+from jointadapt.diagnostics.label_suggestion import suggest, worth_labelling
 from jointadapt.errors import UserError
 from jointadapt.experiment import train
-from jointadapt.suggestion import suggest, worth_labelling
 
 ARRAYS = (
     "--backbone",

@@ -16,10 +16,12 @@ from pyarrow import parquet
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from jointadapt import candidates, model, read_domain, train
-from jointadapt.data import Domain, images, reading
+from jointadapt import read_domain, train
+from jointadapt.data import Domain, arrays, images, tables
 from jointadapt.data.mapped import MappedRows, map_rows
 from jointadapt.errors import UserError
+from jointadapt.runs import model
+from jointadapt.selection import checkpoints as candidates
 
 MEGABYTE = 2**20
 LINEAR = 2.2  # times the work that twice the rows may add: of what is linear 2, of squares 4
@@ -28,8 +30,8 @@ LINEAR = 2.2  # times the work that twice the rows may add: of what is linear 2,
 @pytest.fixture
 def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every matrix for one that is larger than memory."""
-    monkeypatch.setattr(reading, "IN_MEMORY", 1)
-    monkeypatch.setattr(reading, "BATCH", 7)
+    monkeypatch.setattr(arrays, "IN_MEMORY", 1)
+    monkeypatch.setattr(tables, "BATCH", 7)
 
 
 def _npy(path: Path, rows: int = 40, seed: int = 0) -> Path:
@@ -49,7 +51,7 @@ def test_a_training_on_rows_on_disk_is_that_on_rows_in_memory(tmp_path: Path, mo
     options = {"steps": 12, "baseline": False, "report": False, "device": "cpu", "batch_size": 8}
     found = []
     for limit in (10**9, 1):
-        monkeypatch.setattr(reading, "IN_MEMORY", limit)
+        monkeypatch.setattr(arrays, "IN_MEMORY", limit)
         assert isinstance(read_domain(source).content, MappedRows) == (limit == 1)
         found.append(train(source, target, tmp_path / str(limit), **options))
     files = [(run.folder / "predictions.csv").read_bytes() for run in found]
@@ -165,7 +167,7 @@ def test_a_large_table_is_the_table(tmp_path: Path, cache: Path, monkeypatch: py
     assert copy.stat().st_mtime_ns == written
     copy.write_bytes(copy.read_bytes()[:100])
     mended = read_domain(tmp_path / "x.parquet")
-    monkeypatch.setattr(reading, "IN_MEMORY", 10**9)
+    monkeypatch.setattr(arrays, "IN_MEMORY", 10**9)
     expected = read_domain(tmp_path / "x.parquet")
     for domain in (again, mended):
         assert torch.equal(_whole(domain), _whole(expected))

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from jointadapt import GaussianKernel
-from jointadapt.building import build_method, options_of
 from jointadapt.discrepancy import jmmd_unbiased
+from jointadapt.discrepancy.kernels import jan_kernels
 from jointadapt.errors import UserError
-from jointadapt.kernels import jan_kernels
 from jointadapt.methods import ESTIMATORS, METHODS
-from jointadapt.networks import Activations, reverse
+from jointadapt.methods.registry import build_method, options_of
+from jointadapt.networks.network import Activations
+from jointadapt.networks.reversal import reverse
 
 ADVERSARIES = {"dann", "cdan", "cdan-e", "mdd", "nwd"}
 """Their own layers descend on the term, the network ascends."""

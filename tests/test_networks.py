@@ -6,9 +6,9 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from jointadapt.backbones import build_backbone
 from jointadapt.errors import UserError
-from jointadapt.networks import Network
+from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.network import Network
 
 FAMILIES = {
     "alexnet": (4096, 4096),

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from jointadapt import train
-from jointadapt.backbones import build_backbone
-from jointadapt.building import build_method
 from jointadapt.methods import METHODS, Method
-from jointadapt.networks import Network
-from jointadapt.trainer import TEACHER_DECAY, Objective, Trainer
+from jointadapt.methods.registry import build_method
+from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.network import Network
+from jointadapt.training.objective import TEACHER_DECAY, Objective
+from jointadapt.training.trainer import Trainer
 
 FLOAT64 = 1e-10
 """Relative error that sums of some hundred float64 terms may differ by."""

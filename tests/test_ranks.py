@@ -14,13 +14,13 @@ from conftest import Command, draw_folder, write_arrays
 from lightning_fabric import Fabric
 from torch import nn
 
-from jointadapt.backbones import Backbone
-from jointadapt.building import build_method
 from jointadapt.data import Batches, Preprocessing, read_domain
 from jointadapt.errors import UserError
-from jointadapt.networks import Network
-from jointadapt.ranks import PooledBatchNorm, Ranks, pool_batch_norm
-from jointadapt.trainer import Trainer
+from jointadapt.methods.registry import build_method
+from jointadapt.networks.backbones import Backbone
+from jointadapt.networks.network import Network
+from jointadapt.training.distributed import PooledBatchNorm, Ranks, pool_batch_norm
+from jointadapt.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import rank_equality
@@ -274,13 +274,13 @@ import json
 import pathlib
 import time
 import torch
-from jointadapt import candidates as module
-from jointadapt.backbones import Backbone
-from jointadapt.candidates import Candidates
+from jointadapt.selection import checkpoints as module
+from jointadapt.networks.backbones import Backbone
+from jointadapt.selection.checkpoints import Candidates
 from jointadapt.data import from_arrays
 from jointadapt.errors import UserError
-from jointadapt.networks import Network
-from jointadapt.ranks import Ranks, lost_ranks_told
+from jointadapt.networks.network import Network
+from jointadapt.training.distributed import Ranks, lost_ranks_told
 
 torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(seconds=10))
 rank = torch.distributed.get_rank()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jointadapt import figures
-from jointadapt.pages import plain
-from jointadapt.report import read_run, write_report
+from jointadapt.reporting import run_figures as figures
+from jointadapt.reporting.html import plain
+from jointadapt.reporting.run_report import read_parts, write_report
 
 MOST_BYTES = 1_500_000
 HOSTILE = (
@@ -222,7 +222,7 @@ def test_every_figure_is_there_with_words(page: Page) -> None:
 
 
 def test_wrong_predictions_are_marked_by_more_than_colour(run: Path, page: Page) -> None:
-    rows = read_run(run).predictions
+    rows = read_parts(run).predictions
     shown = rows[:12] + rows[-12:]
     wrong = [row for row in shown if row["class"] != row["label"]]
     assert wrong

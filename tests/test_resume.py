@@ -17,11 +17,11 @@ import torch
 from conftest import Command, draw_folder, write_arrays
 from safetensors.torch import load_file
 
-from jointadapt import runs
-from jointadapt.checkpoints import read_checkpoint, write_checkpoint
 from jointadapt.config import make_config
 from jointadapt.experiment import execute
-from jointadapt.runs import LOCK, RunFolder
+from jointadapt.runs import folder as runs
+from jointadapt.runs.folder import LOCK, RunFolder
+from jointadapt.training.checkpoints import read_checkpoint, write_checkpoint
 
 PATIENCE = 60  # seconds until a run has to have made progress
 SAME = ("predictions.csv", "model.safetensors", "metrics.jsonl")

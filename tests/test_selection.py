@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from jointadapt import selection
-from jointadapt.candidates import Candidates
+from jointadapt.cli.flags import HINTS
 from jointadapt.data import from_arrays
 from jointadapt.errors import UserError
-from jointadapt.evaluation import oracle
-from jointadapt.flags import HINTS
-from jointadapt.selection import CRITERIA, DEFAULT, FOLDS, Evidence, choose, eligible, hold_out, shares
+from jointadapt.evaluation.metrics import oracle
+from jointadapt.selection import criteria as selection
+from jointadapt.selection.checkpoints import Candidates
+from jointadapt.selection.criteria import CRITERIA, DEFAULT, FOLDS, Evidence, choose, hold_out
+from jointadapt.selection.guard import eligible, shares
 
 EXACT = 1e-12
 

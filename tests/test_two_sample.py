@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from jointadapt.kernels import GaussianKernel
+from jointadapt.discrepancy.kernels import GaussianKernel
 from jointadapt.two_sample import check_options, two_sample_test
 from jointadapt.two_sample.permutation import _conclude, relabellings, tiled_sums, unbiased
 from jointadapt.two_sample.samples import _read, pool, shuffled

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from jointadapt.kernels import GaussianKernel
+from jointadapt.discrepancy.kernels import GaussianKernel
 from jointadapt.two_sample import optimal_weights, two_sample_test
 from jointadapt.two_sample.samples import shuffled
 from jointadapt.two_sample.weights import maximise_ratio

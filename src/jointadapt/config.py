@@ -10,8 +10,8 @@ import tomli_w
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from jointadapt.discrepancy.constants import FIVE_SCALES, SOFTMAX_BANDWIDTH
 from jointadapt.errors import UserError, unknown_name
-from jointadapt.kernels import FIVE_SCALES, SOFTMAX_BANDWIDTH
 
 BASELINE = "source-only"  # the method that every other is compared with
 

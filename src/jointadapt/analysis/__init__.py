@@ -8,24 +8,26 @@ from typing import Any
 import torch
 from markupsafe import Markup
 
-from jointadapt.analysis import plates
-from jointadapt.analysis.a_distance import FEWEST_ROWS, a_distance
-from jointadapt.analysis.collect import FinishedRun, Observer, Seen, find_runs, read_run
-from jointadapt.analysis.plates import MAPPED_METHODS, MAPPED_ROWS, Plate, Swept
-from jointadapt.building import options_of
+from jointadapt.analysis import figures as plates
+from jointadapt.analysis.figures import MAPPED_METHODS, MAPPED_ROWS, Plate, Swept
+from jointadapt.analysis.outputs import Observer, Seen
 from jointadapt.config import BASELINE
 from jointadapt.data import UNLABELLED
 from jointadapt.data.domain import some_rows
-from jointadapt.data.files import write_atomically
 from jointadapt.discrepancy import jmmd_unbiased
+from jointadapt.discrepancy.a_distance import FEWEST_ROWS, a_distance
+from jointadapt.discrepancy.distances import mean_squared_distance
 from jointadapt.errors import UserError
 from jointadapt.experiment import execute
 from jointadapt.experiment.trade_off import TRADE_OFFS
-from jointadapt.figures import embed, house_style, inline, save
-from jointadapt.kernels import mean_squared_distance
-from jointadapt.pages import page_template
-from jointadapt.progress import Track, silent
-from jointadapt.runs import RunFolder
+from jointadapt.methods.registry import options_of
+from jointadapt.reporting.html import page_template
+from jointadapt.reporting.run_figures import embed
+from jointadapt.reporting.style import house_style, inline, save
+from jointadapt.runs.folder import RunFolder
+from jointadapt.runs.reading import FinishedRun, find_runs, read_run
+from jointadapt.runtime.files import write_atomically
+from jointadapt.runtime.progress import Track, silent
 
 PAGE = "analysis.html"
 MOST_ROWS = 20_000

@@ -1,47 +1,60 @@
-"""The command line: verbs, thin, one file a subject. The only room that prints and exits."""
+"""The command line: verbs, thin, one file a subject. The only room that prints and exits.
+
+A verb is loaded when it is asked for, and what it works with when it runs, so that `--version` and `--help` answer at
+once.
+"""
 
 import io
 import logging
 import sys
 import warnings
+from importlib import import_module
 from typing import Any
 
 import click
 
-import jointadapt
-from jointadapt.cli.analyze import analyze
-from jointadapt.cli.compare import compare
-from jointadapt.cli.data import data
-from jointadapt.cli.demo import demo
-from jointadapt.cli.listing import list_
-from jointadapt.cli.printing import print_error
-from jointadapt.cli.shift import test
-from jointadapt.cli.suggest import suggest
-from jointadapt.cli.train import train
-from jointadapt.cli.use import evaluate, predict
 from jointadapt.errors import Interrupted, UserError, unknown_name
-from jointadapt.progress import first_process
+from jointadapt.version import __version__
+
+# Verb → its module here and the command in it, in the order of `--help`.
+VERBS = {
+    "train": ("train", "train"),
+    "compare": ("compare", "compare"),
+    "predict": ("use", "predict"),
+    "evaluate": ("use", "evaluate"),
+    "suggest": ("suggest", "suggest"),
+    "test": ("shift", "test"),
+    "analyze": ("analyze", "analyze"),
+    "data": ("data", "data"),
+    "ls": ("listing", "list_"),
+    "demo": ("demo", "demo"),
+}
 
 
 class _Verbs(click.Group):
-    """Verbs; an unknown one is answered with the nearest."""
+    """Verbs, loaded by name; an unknown one is answered with the nearest."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in VERBS:
+            return None
+        module, command = VERBS[cmd_name]
+        return getattr(import_module(f"jointadapt.cli.{module}"), command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
-            raise click.UsageError(str(unknown_name("command", args[0], self.commands)), ctx)
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise click.UsageError(str(unknown_name("command", args[0], VERBS)), ctx)
         return super().resolve_command(ctx, args)
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(jointadapt.__version__, prog_name="jointadapt")
+@click.version_option(__version__, prog_name="jointadapt")
 def cli() -> None:
     """Train on labelled source and unlabelled target data, so that the classifier works on the target."""
-
-
-for verb in (train, compare, predict, evaluate, suggest, test, analyze, data, list_, demo):
-    cli.add_command(verb)
 
 
 def main() -> None:
@@ -63,6 +76,8 @@ def main() -> None:
         print_error(str(error))
         sys.exit(2)
     except Interrupted as error:
+        from jointadapt.runtime.progress import first_process
+
         if not first_process():  # of several that stop together, one speaks and gives the code
             sys.exit(0)
         print_error(str(error))
@@ -76,6 +91,11 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder that goes away
         print_error(f"{error}; mend that, and start again or train --resume.")
         sys.exit(2)
+
+
+def print_error(message: str) -> None:
+    """Print one line; what is no text in it (line ends, terminal codes, bytes of no character) is escaped."""
+    click.echo("jointadapt: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in message), err=True)
 
 
 def _print_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -7,9 +7,9 @@ import click
 from rich.table import Table as Grid
 from rich.text import Text
 
+from jointadapt.cli.flags import config_flags, read_flags
 from jointadapt.cli.printing import as_json, print_json, print_table, track
 from jointadapt.errors import UserError
-from jointadapt.flags import config_flags, read_flags
 
 OF_THE_TABLE = ("source", "target", "benchmark", "root", "task", "out", "method", "baseline", "report", "seed")
 
@@ -56,15 +56,16 @@ def compare(
     Runs that are known already cost nothing: an interrupted table goes on where it stopped, a finished one is printed
     again. Options beyond these are those of `train`, for every run; they win over the recipe's.
     """
-    from jointadapt.comparison import compare as run
-    from jointadapt.comparison import in_processes, plan
-    from jointadapt.table import check_criterion, tabulate
+    from jointadapt.comparison.plan import plan
+    from jointadapt.comparison.run import compare as run
+    from jointadapt.comparison.run import in_processes
+    from jointadapt.comparison.table import check_criterion, tabulate
 
     lists, options = {"tasks": _listed(tasks), "methods": _listed(methods)}, read_flags(flags)
     check_criterion(criterion, options)
     comparison, absent = plan(benchmark, root, **lists, seeds=seeds, recipe=recipe, out=out, **options)
     if launcher == "ray":
-        from jointadapt.cluster import on_ray
+        from jointadapt.comparison.ray import on_ray
 
         if jobs is not None:
             raise UserError("--jobs counts local processes; --launcher ray runs as many as the cluster has cores.")
@@ -94,7 +95,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _print(table: Any) -> None:
-    from jointadapt.table import MEASURES
+    from jointadapt.comparison.table import MEASURES
 
     for number, measure in enumerate(table.rows):
         grid = Grid(f"{MEASURES[measure]}, %", "checkpoint", title=Text(table.title) if number == 0 else None)

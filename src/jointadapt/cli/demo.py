@@ -13,7 +13,7 @@ from jointadapt.cli.printing import as_json, print_json, print_table, track
 @as_json
 def demo(out: Path | None, json_: bool) -> None:
     """Adapt to tilted, blurred and pale digits; nothing to download, under a minute."""
-    from jointadapt.demo import METHODS, SEEDS, run_demo
+    from jointadapt.experiment.demo import METHODS, SEEDS, run_demo
 
     result = run_demo(out, track(json_))
     means = {method: result.mean(method) for method in METHODS}

@@ -10,11 +10,11 @@ from jointadapt.cli.printing import as_json, print_json
 @as_json
 def list_(what: str | None, json_: bool) -> None:
     """List methods, backbones, benchmarks and recipes."""
-    from jointadapt.backbones import backbone_names
-    from jointadapt.building import options_of
     from jointadapt.data.benchmarks import benchmark_names
+    from jointadapt.experiment.recipes import recipe_names
     from jointadapt.methods import METHODS
-    from jointadapt.recipes import recipe_names
+    from jointadapt.methods.registry import options_of
+    from jointadapt.networks.backbones import backbone_names
 
     methods = {name: (cls.__doc__ or "").splitlines()[0].split(": ")[0] for name, cls in METHODS.items()}
     names = {"backbones": backbone_names(), "benchmarks": benchmark_names(), "recipes": recipe_names()}

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from jointadapt.progress import Track, bars, silent
+from jointadapt.runtime.progress import Track, bars, silent
 
 WIDEST = 10_000
 
@@ -20,11 +20,6 @@ as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON obj
 def print_json(value: Any) -> None:
     """Print one object, in ASCII."""
     click.echo(json.dumps(value, ensure_ascii=True))
-
-
-def print_error(message: str) -> None:
-    """Print one line; what is no text in it (line ends, terminal codes, bytes of no character) is escaped."""
-    click.echo("jointadapt: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in message), err=True)
 
 
 def print_table(table: Table) -> None:

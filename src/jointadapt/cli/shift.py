@@ -32,7 +32,7 @@ def test(source: str, target: str, run: str | None, out: str | None, json_: bool
     With --run, also whether the trained model's features and predictions still differ. Give it rows that the run was
     not trained on: its own training rows were pulled together and are not held out.
     """
-    from jointadapt.shift import check_out, compare
+    from jointadapt.diagnostics.shift import check_out, compare
 
     if out is not None:
         check_out(out)

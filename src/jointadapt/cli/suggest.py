@@ -16,8 +16,8 @@ from jointadapt.errors import UserError
 @as_json
 def suggest(run: str, budget: int, target: str | None, out: str | None, json_: bool) -> None:
     """Print the target rows worth a label first, as CSV; filled in, `train --target-labels` takes it."""
-    from jointadapt.suggestion import suggest as find
-    from jointadapt.suggestion import write_suggestions
+    from jointadapt.diagnostics.label_suggestion import suggest as find
+    from jointadapt.diagnostics.label_suggestion import write_suggestions
 
     rows = find(run, budget, target, track=track(json_))
     if json_:

@@ -6,10 +6,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from jointadapt.cli.flags import config_flags, read_flags
 from jointadapt.cli.printing import as_json, print_json, print_table, track
 from jointadapt.config import BASELINE, make_config, read_config
-from jointadapt.flags import config_flags, read_flags
-from jointadapt.progress import first_process
+from jointadapt.runtime.progress import first_process
 
 
 @click.command(short_help="Adapt to a target; leaves a run folder with model, predictions and report.")

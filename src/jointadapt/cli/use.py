@@ -19,8 +19,8 @@ from jointadapt.errors import UserError
 def predict(run: str, paths: tuple[str, ...], out: str | None, json_: bool) -> None:
     """Print class and probability for new data, as CSV: image files, folders, image lists or arrays."""
     from jointadapt.data.reading import read_paths
-    from jointadapt.model import Model
-    from jointadapt.runs import write_predictions
+    from jointadapt.runs.folder import write_predictions
+    from jointadapt.runs.model import Model
 
     model, domains = Model.load(run), read_paths(paths, track=track(json_))
     results = [(domain, model.predict_proba(domain, track(json_))) for domain in domains]
@@ -52,8 +52,8 @@ def predict(run: str, paths: tuple[str, ...], out: str | None, json_: bool) -> N
 def evaluate(run: str, path: str, json_: bool) -> None:
     """Print accuracy, mean per-class accuracy and the confusion matrix on labelled data."""
     from jointadapt.data import UNLABELLED, read_domain
-    from jointadapt.evaluation import evaluate as measure
-    from jointadapt.model import Model
+    from jointadapt.evaluation.metrics import evaluate as measure
+    from jointadapt.runs.model import Model
 
     model, domain = Model.load(run), read_domain(path, track=track(json_))
     if not domain.labelled:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from jointadapt.data.domain import Domain, Transform
-from jointadapt.data.loading import load
+from jointadapt.data.worker_restart import load
 
 Batch = tuple[Tensor, Tensor, Tensor]
 

@@ -6,9 +6,10 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from jointadapt.data.images import read_image
+from jointadapt.data.images import open_rgb, read_image
 from jointadapt.data.mapped import MappedRows
 from jointadapt.data.shards import Member
 from jointadapt.errors import UserError
@@ -143,3 +144,14 @@ def _count(names: Sequence[str]) -> str:
 
 def _some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def thumbnail(domain: Domain, row: int) -> Image.Image | None:
+    """Return a picture of a row, when it has one."""
+    if isinstance(domain.content, tuple):
+        return open_rgb(domain.content[row])
+    (pixels,) = domain.rows([row])
+    if pixels.ndim != 3 or len(pixels) not in (1, 3):
+        return None
+    pixels = 255 * (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp_min(1e-6)
+    return Image.fromarray(pixels.round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy())

@@ -15,9 +15,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from jointadapt.data.files import write_atomically
 from jointadapt.data.shards import Member
-from jointadapt.progress import Track, silent
+from jointadapt.runtime.files import write_atomically
+from jointadapt.runtime.progress import Track, silent
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 

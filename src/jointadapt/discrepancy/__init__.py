@@ -6,28 +6,6 @@ off it, in `estimators.py`; `engine.py` forms the quadratic ones and their gradi
 without K: sums of random features whose products are K's values in the mean.
 """
 
-from jointadapt.discrepancy.estimators import (
-    Layers,
-    Rows,
-    jmmd_biased,
-    jmmd_block,
-    jmmd_linear,
-    jmmd_unbiased,
-    joint_gram,
-    mmd_biased,
-    mmd_unbiased,
-)
-from jointadapt.discrepancy.fourier import jmmd_fourier
+import lazy_loader
 
-__all__ = [
-    "Layers",
-    "Rows",
-    "jmmd_biased",
-    "jmmd_block",
-    "jmmd_fourier",
-    "jmmd_linear",
-    "jmmd_unbiased",
-    "joint_gram",
-    "mmd_biased",
-    "mmd_unbiased",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

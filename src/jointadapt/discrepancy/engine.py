@@ -18,7 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from jointadapt.kernels import GaussianKernel, centre, inner_products, positive
+from jointadapt.discrepancy.distances import centre, inner_products, positive
+from jointadapt.discrepancy.kernels import GaussianKernel
 
 # Rows of a tile. CPU: a tile of a few 100 kB stays in the cache. Elsewhere a tile must be large enough to hide its
 # launches.

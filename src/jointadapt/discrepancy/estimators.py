@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from jointadapt.discrepancy.distances import squared_distances, wide
 from jointadapt.discrepancy.engine import weighted_sum
-from jointadapt.kernels import GaussianKernel, jan_kernels, squared_distances, wide
+from jointadapt.discrepancy.kernels import GaussianKernel, jan_kernels
 
 Layers = Sequence[Tensor]
 

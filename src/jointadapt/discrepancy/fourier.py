@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from jointadapt.discrepancy.distances import wide
 from jointadapt.discrepancy.estimators import Rows, check_layers, check_sizes
-from jointadapt.kernels import GaussianKernel, wide
+from jointadapt.discrepancy.kernels import GaussianKernel
 
 # Rows that pass at a time: a tile of 2,048 × 512 angles in float32 is 4 MB.
 TILE = 2048

@@ -10,31 +10,23 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
-from jointadapt.building import check_method, is_source_free
-from jointadapt.choosing import CANDIDATES
 from jointadapt.config import BASELINE, Config, make_config
 from jointadapt.data import Domain
-from jointadapt.data.files import default_cache
+from jointadapt.data.domain import thumbnail
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment.auto import AUTO, choose_method
 from jointadapt.experiment.devices import begins_alone, device_of, launch
-from jointadapt.experiment.fitting import FREE_OPTIONS, not_as_begun
-from jointadapt.experiment.running import Run, train_method
+from jointadapt.experiment.fit import FREE_OPTIONS, not_as_begun
+from jointadapt.experiment.prepare import Given, Prepared, as_domain, choose_backbone, prepare, read_role, read_task
+from jointadapt.experiment.run import Run, train_method
 from jointadapt.experiment.trade_off import choose_trade_off
-from jointadapt.preparation import (
-    Given,
-    Prepared,
-    as_domain,
-    choose_backbone,
-    prepare,
-    read_role,
-    read_task,
-    thumbnail,
-)
-from jointadapt.progress import Track, silent
-from jointadapt.ranks import Ranks, lost_ranks_told
-from jointadapt.report import write_report
-from jointadapt.runs import RunFolder, free_folder
+from jointadapt.methods.registry import check_method, is_source_free
+from jointadapt.reporting.run_report import write_report
+from jointadapt.runs.folder import RunFolder, free_folder
+from jointadapt.runtime.files import default_cache
+from jointadapt.runtime.progress import Track, silent
+from jointadapt.selection.models import CANDIDATES
+from jointadapt.training.distributed import Ranks, lost_ranks_told
 
 __all__ = ["Run", "device_of", "execute", "execute_prepared", "resume", "train"]
 

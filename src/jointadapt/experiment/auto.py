@@ -6,20 +6,19 @@ from pathlib import Path
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from jointadapt.backbones import features_of
-from jointadapt.calibration import cooling_temperature, tempered
-from jointadapt.choosing import CANDIDATES, Choice, choose_model
 from jointadapt.config import BASELINE, Config
 from jointadapt.data import Domain
 from jointadapt.data.domain import some_rows
-from jointadapt.data.files import default_cache
-from jointadapt.diagnosis import diagnose
-from jointadapt.evaluation import calibration_error
-from jointadapt.experiment.running import Run, compare_with, read_predicted, train_method
-from jointadapt.model import Model
-from jointadapt.preparation import Prepared, workers
-from jointadapt.progress import Track
-from jointadapt.runs import RunFolder
+from jointadapt.diagnostics.shift_kind import diagnose
+from jointadapt.evaluation.calibration import calibration_error, cooling_temperature, tempered
+from jointadapt.experiment.prepare import Prepared, workers
+from jointadapt.experiment.run import Run, compare_with, read_predicted, train_method
+from jointadapt.networks.features import features_of
+from jointadapt.runs.folder import RunFolder
+from jointadapt.runs.model import Model
+from jointadapt.runtime.files import default_cache
+from jointadapt.runtime.progress import Track
+from jointadapt.selection.models import CANDIDATES, Choice, choose_model
 
 AUTO = "auto"
 COMPARED_ROWS = 2_000  # of each domain, by which the models are compared

@@ -8,8 +8,8 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from jointadapt.config import Config
 from jointadapt.errors import UserError
-from jointadapt.progress import first_process
-from jointadapt.ranks import SILENCE
+from jointadapt.runtime.progress import first_process
+from jointadapt.training.distributed import SILENCE
 
 
 def launch(config: Config) -> Fabric:

@@ -9,15 +9,15 @@ from typing import Literal
 
 from lightning_fabric import Fabric
 
-from jointadapt.candidates import LAST, Candidates
 from jointadapt.config import Config
-from jointadapt.experiment.fitting import fit
-from jointadapt.experiment.running import Run, expected_shares
-from jointadapt.preparation import Prepared
-from jointadapt.progress import Track
-from jointadapt.ranks import Ranks
-from jointadapt.runs import RunFolder
-from jointadapt.selection import CRITERIA, FOLDS, choose
+from jointadapt.experiment.fit import fit
+from jointadapt.experiment.prepare import Prepared
+from jointadapt.experiment.run import Run, expected_shares
+from jointadapt.runs.folder import RunFolder
+from jointadapt.runtime.progress import Track
+from jointadapt.selection.checkpoints import LAST, Candidates
+from jointadapt.selection.criteria import CRITERIA, FOLDS, choose
+from jointadapt.training.distributed import Ranks
 
 TRADE_OFFS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 

@@ -1,9 +1,9 @@
 """Methods: one file each; `METHODS` is the only registry."""
 
 from jointadapt.methods.afn import AFN
+from jointadapt.methods.base import ESTIMATORS, Method
 from jointadapt.methods.bnm import BNM
 from jointadapt.methods.cdan import CDAN, CDANE
-from jointadapt.methods.contract import ESTIMATORS, Method
 from jointadapt.methods.coral import CORAL
 from jointadapt.methods.dan import DAN
 from jointadapt.methods.dann import DANN

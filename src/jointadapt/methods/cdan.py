@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from jointadapt.kernels import wide
-from jointadapt.methods.contract import Method, entropy, perceptron
-from jointadapt.networks import Activations, reverse
+from jointadapt.discrepancy.distances import wide
+from jointadapt.methods.base import Method, entropy, perceptron
+from jointadapt.networks.network import Activations
+from jointadapt.networks.reversal import reverse
 
 MOST_INPUTS = 4096
 RANDOM_INPUTS = 1024

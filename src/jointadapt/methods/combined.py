@@ -5,8 +5,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from jointadapt.methods.contract import Method
-from jointadapt.networks import Activations
+from jointadapt.methods.base import Method
+from jointadapt.networks.network import Activations
 
 
 class Combined(Method):

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from jointadapt.kernels import wide
-from jointadapt.methods.contract import Method
-from jointadapt.networks import Activations
+from jointadapt.discrepancy.distances import wide
+from jointadapt.methods.base import Method
+from jointadapt.networks.network import Activations
 
 
 class CORAL(Method):

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from jointadapt.kernels import FIVE_SCALES, BandwidthRule, GaussianKernel
-from jointadapt.methods.contract import ESTIMATORS, KERNEL_WEIGHTS, Method
-from jointadapt.networks import Activations
+from jointadapt.discrepancy.constants import FIVE_SCALES, BandwidthRule
+from jointadapt.discrepancy.kernels import GaussianKernel
+from jointadapt.methods.base import ESTIMATORS, KERNEL_WEIGHTS, Method
+from jointadapt.networks.network import Activations
 
 
 class DAN(Method):

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from jointadapt.methods.contract import Method, perceptron
-from jointadapt.networks import Activations, reverse
+from jointadapt.methods.base import Method, perceptron
+from jointadapt.networks.network import Activations
+from jointadapt.networks.reversal import reverse
 
 
 class DANN(Method):

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from jointadapt.kernels import BandwidthRule, GaussianKernel
-from jointadapt.methods.contract import ESTIMATORS, Method
-from jointadapt.networks import Activations
+from jointadapt.discrepancy.constants import BandwidthRule
+from jointadapt.discrepancy.kernels import GaussianKernel
+from jointadapt.methods.base import ESTIMATORS, Method
+from jointadapt.networks.network import Activations
 
 
 class DDC(Method):

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from jointadapt.kernels import wide
-from jointadapt.methods.contract import Method, entropy
-from jointadapt.networks import Activations
+from jointadapt.discrepancy.distances import wide
+from jointadapt.methods.base import Method, entropy
+from jointadapt.networks.network import Activations
 
 
 class IM(Method):

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from jointadapt.kernels import FIVE_SCALES, SOFTMAX_BANDWIDTH, BandwidthRule, jan_kernels
-from jointadapt.methods.contract import ESTIMATORS, KERNEL_WEIGHTS, Method
-from jointadapt.networks import Activations, reverse
+from jointadapt.discrepancy.constants import FIVE_SCALES, SOFTMAX_BANDWIDTH, BandwidthRule
+from jointadapt.discrepancy.kernels import jan_kernels
+from jointadapt.methods.base import ESTIMATORS, KERNEL_WEIGHTS, Method
+from jointadapt.networks.network import Activations
+from jointadapt.networks.reversal import reverse
 
 
 class JANA(Method):

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from jointadapt.kernels import wide
-from jointadapt.methods.contract import Method
-from jointadapt.networks import Activations, reverse
+from jointadapt.discrepancy.distances import wide
+from jointadapt.methods.base import Method
+from jointadapt.networks.network import Activations
+from jointadapt.networks.reversal import reverse
 
 
 class MDD(Method):

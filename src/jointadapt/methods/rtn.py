@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from jointadapt.kernels import FIVE_SCALES, BandwidthRule, GaussianKernel, wide
-from jointadapt.methods.contract import ESTIMATORS, Method, entropy
-from jointadapt.networks import Activations
+from jointadapt.discrepancy.constants import FIVE_SCALES, BandwidthRule
+from jointadapt.discrepancy.distances import wide
+from jointadapt.discrepancy.kernels import GaussianKernel
+from jointadapt.methods.base import ESTIMATORS, Method, entropy
+from jointadapt.networks.network import Activations
 
 
 class RTN(Method):

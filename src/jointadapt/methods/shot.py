@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
-from jointadapt.kernels import wide
-from jointadapt.methods.contract import Method, entropy
-from jointadapt.networks import Activations
+from jointadapt.discrepancy.distances import wide
+from jointadapt.methods.base import Method, entropy
+from jointadapt.networks.network import Activations
 
 
 class SHOT(Method):

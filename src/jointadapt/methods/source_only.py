@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from jointadapt.methods.contract import Method
-from jointadapt.networks import Activations
+from jointadapt.methods.base import Method
+from jointadapt.networks.network import Activations
 
 
 class SourceOnly(Method):

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from jointadapt.discrepancy import joint_gram, mmd_biased
-from jointadapt.kernels import FIVE_SCALES, SOFTMAX_BANDWIDTH, BandwidthRule, GaussianKernel, squared_distances
-from jointadapt.methods.contract import Method
-from jointadapt.networks import Activations
+from jointadapt.discrepancy import FIVE_SCALES, SOFTMAX_BANDWIDTH, BandwidthRule, GaussianKernel, joint_gram, mmd_biased
+from jointadapt.discrepancy.distances import squared_distances
+from jointadapt.methods.base import Method
+from jointadapt.networks.network import Activations
 
 
 def conditional(Y: Tensor, n: int) -> Tensor:

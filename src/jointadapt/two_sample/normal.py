@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jointadapt.discrepancy import Rows
 from jointadapt.discrepancy.fourier import TILE, Drawn, draw, joint_features
-from jointadapt.kernels import GaussianKernel
+from jointadapt.discrepancy.kernels import GaussianKernel
 from jointadapt.two_sample.result import TwoSampleTest, null_levels
 from jointadapt.two_sample.samples import Pooled, pair_distances, quadruple, shuffled
 

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from jointadapt.discrepancy import Rows
-from jointadapt.kernels import GaussianKernel, jan_kernels, squared_distances, wide
+from jointadapt.discrepancy.distances import squared_distances, wide
+from jointadapt.discrepancy.kernels import GaussianKernel, jan_kernels
 
 Array = np.ndarray | Tensor | Rows
 Sample = Array | Sequence[Array]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
-from jointadapt.kernels import GaussianKernel, gaussian
+from jointadapt.discrepancy.kernels import GaussianKernel, gaussian
 from jointadapt.two_sample.samples import Array, pair_distances, pool, quadruple
 
 DEFAULT_KERNEL = GaussianKernel()

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import torch
 
-from jointadapt.data.benchmarks.form import Benchmark, plain, some
+from jointadapt.data.arrays import from_arrays
+from jointadapt.data.benchmarks.spec import Benchmark, plain, some
 from jointadapt.data.domain import UNLABELLED, Domain
-from jointadapt.data.files import default_cache
+from jointadapt.data.image_folders import MOST_DEFECTS, from_files, read_list, readable
 from jointadapt.data.images import fingerprint, is_image, read_image
-from jointadapt.data.locating import locate
-from jointadapt.data.reading import MOST_DEFECTS, from_arrays, from_files, read_list, read_unchecked, readable
+from jointadapt.data.reading import read_unchecked
+from jointadapt.data.relocate import locate
 from jointadapt.errors import UserError
-from jointadapt.progress import Track, silent
+from jointadapt.runtime.files import default_cache
+from jointadapt.runtime.progress import Track, silent
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,29 @@
+from .data.arrays import from_arrays
+from .data.reading import read_domain
+from .discrepancy.estimators import jmmd_biased, jmmd_block, jmmd_linear, jmmd_unbiased, mmd_biased, mmd_unbiased
+from .discrepancy.fourier import jmmd_fourier
+from .discrepancy.kernels import GaussianKernel
+from .estimator import AdaptedClassifier
+from .experiment import resume, train
+from .runs.model import Model
+from .two_sample.test import two_sample_test
+from .version import __version__
+
+__all__ = [
+    "AdaptedClassifier",
+    "GaussianKernel",
+    "Model",
+    "__version__",
+    "from_arrays",
+    "jmmd_biased",
+    "jmmd_block",
+    "jmmd_fourier",
+    "jmmd_linear",
+    "jmmd_unbiased",
+    "mmd_biased",
+    "mmd_unbiased",
+    "read_domain",
+    "resume",
+    "train",
+    "two_sample_test",
+]

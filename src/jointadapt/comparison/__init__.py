@@ -1,0 +1,1 @@
+"""Tasks × methods × seeds, each run once → one table in several forms."""

@@ -1,0 +1,87 @@
+"""The runs of a table on a Ray cluster: one task a run, as many at once as the cluster has cores."""
+
+import signal
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import chdir, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jointadapt.comparison.plan import Outcome
+from jointadapt.comparison.run import Launcher, run_one
+from jointadapt.comparison.shared_data import Ready
+from jointadapt.config import Config
+from jointadapt.errors import UserError
+from jointadapt.version import __version__
+
+
+def on_ray(address: str = "auto", keep: bool = False) -> Launcher:
+    """Return what sends runs to a Ray cluster that is there already.
+
+    Args:
+        address: "auto", or HOST:PORT.
+        keep: run folders are kept, where this machine and the nodes both find them; else nodes keep nothing.
+    """
+    try:
+        import ray  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError("--launcher ray needs Ray; install it with: pip install 'jointadapt[ray]'") from error
+
+    def launch(configs: Mapping[str, Config], data: Ready) -> Iterator[tuple[str, Outcome | str]]:
+        stopping = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(address, log_to_driver=False, logging_level="error")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"no Ray cluster answers at {address}; start one with `ray start --head`, or name another with "
+                "--ray-address. One that asks for a token needs RAY_AUTH_MODE=token here, too."
+            ) from error
+        with suppress(ValueError):  # not the main thread: signals are not ours
+            signal.signal(signal.SIGTERM, stopping)  # Ray has put its own in its place
+        try:
+            rows, domains = ray.put(data.tensors.read_bytes()), ray.put(data)
+            task = ray.remote(max_retries=3)(_run_there)
+            waiting = {}
+            for key, config in configs.items():
+                gpus = 1 if config.device == "cuda" else 0
+                config = replace(config, device="cpu" if config.device == "auto" else config.device)
+                order = (config, domains, rows, str(Path.cwd()), keep, __version__)
+                waiting[task.options(num_cpus=1, num_gpus=gpus).remote(*order)] = key
+            while waiting:
+                for done in ray.wait([*waiting])[0]:
+                    yield waiting.pop(done), _result(ray, done)
+        finally:
+            ray.shutdown()  # ends the tasks that are under way, too
+
+    return launch
+
+
+def _result(ray: Any, done: Any) -> Outcome | str:
+    """Return what a task did; a node that was lost, or a process, costs this run and no other."""
+    try:
+        return ray.get(done)
+    except ray.exceptions.RayTaskError:  # an error of ours
+        raise
+    except ray.exceptions.RayError as error:
+        return f"lost on the cluster, after three more attempts ({type(error).__name__})"
+
+
+def _run_there(config: Config, data: Ready, rows: bytes, here: str, keep: bool, version: str) -> Outcome | str:
+    """Return the outcome of a run, on a node: one thread, in the sender's current folder where the node has it."""
+    if __version__ != version:
+        return f"a node has jointadapt {__version__}, this machine {version}; install the same everywhere."
+    torch.set_num_threads(1)
+    with (
+        tempfile.TemporaryDirectory(prefix="jointadapt-") as folder,
+        warnings.catch_warnings(),
+        chdir(here) if Path(here).is_dir() else nullcontext(),
+    ):
+        warnings.simplefilter("ignore")  # the sender has said them
+        file = Path(folder) / "rows.pt"
+        file.write_bytes(rows)
+        config = config if keep else replace(config, out=str(Path(folder) / "run"))
+        return run_one(config, replace(data, tensors=file))

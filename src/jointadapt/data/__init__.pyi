@@ -1,0 +1,8 @@
+from .arrays import from_arrays
+from .batches import Batches
+from .domain import UNLABELLED, Domain, align
+from .feature_cache import extract
+from .images import Preprocessing
+from .reading import read_domain
+
+__all__ = ["UNLABELLED", "Batches", "Domain", "Preprocessing", "align", "extract", "from_arrays", "read_domain"]

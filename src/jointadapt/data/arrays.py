@@ -1,0 +1,120 @@
+"""Arrays, and files of arrays → domains."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jointadapt.data.domain import UNLABELLED, Domain
+from jointadapt.data.mapped import map_rows
+from jointadapt.errors import UserError
+
+IN_MEMORY = 2**28  # bytes; larger matrices stay on disk
+TRAINING_KEYS = (("x_train", "y_train"), ("images_train", "labels_train"))
+FEATURE_KEYS = ("x", "features", "images", "data", *(rows for rows, _ in TRAINING_KEYS))
+LABEL_KEYS = ("y", "label", "labels", "class", "target", *(labels for _, labels in TRAINING_KEYS))
+MOST_UNPACKED = 2**30  # bytes of an archive that may grow by more than…
+MOST_GROWTH = 100
+
+
+def from_arrays(
+    x: np.ndarray | Tensor,
+    y: Sequence | np.ndarray | Tensor | None = None,
+    name: str = "arrays",
+    items: Sequence[str] | None = None,
+) -> Domain:
+    """Return a domain of rows in memory: x (n, d) features, (n, h, w) or (n, h, w, c) images, y (n,) labels or None.
+
+    Integer images are scaled by 1/255, of 16 bits by 1/65535. Missing labels within y are None, NaN, "" or −1.
+    """
+    x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+    if x.ndim not in (2, 3, 4) or not len(x):
+        raise UserError(
+            f"{name}: rows of shape (n, d), images of (n, h, w) or (n, h, w, c) are needed; got shape {x.shape}."
+        )
+    if x.dtype.kind not in "fiub":
+        raise UserError(f"{name}: numbers are needed; got an array of type {x.dtype}.")
+    most = 1 if x.ndim == 2 or x.dtype.kind not in "iu" else 65535 if x.dtype == np.uint16 else 255
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and told of below
+        rows = torch.from_numpy(x.astype(np.float32) / most)
+    bad = (~torch.isfinite(rows)).flatten(1).any(1).nonzero().flatten().tolist()
+    if bad:
+        raise UserError(
+            f"{name}: {len(bad)} of {len(rows)} rows hold NaN or infinite values (counted from 0: rows "
+            f"{', '.join(map(str, bad[:5]))}{'…' if len(bad) > 5 else ''}); remove or impute them first."
+        )
+    if rows.ndim == 3:
+        rows = rows[..., None]
+    if rows.ndim == 4:
+        rows = rows.permute(0, 3, 1, 2).contiguous()
+    labels, classes = encode_labels(y, len(rows), name)
+    return Domain(name, rows, labels, classes, tuple(items or (f"row {index}" for index in range(len(rows)))))
+
+
+def encode_labels(y: Sequence | np.ndarray | Tensor | None, rows: int, name: str) -> tuple[Tensor, tuple[str, ...]]:
+    """Return labels as indices into the sorted names of the classes."""
+    if y is None:
+        return torch.full((rows,), UNLABELLED), ()
+    values = y.tolist() if isinstance(y, Tensor | np.ndarray) else list(y)
+    if not isinstance(values, list) or len(values) != rows or any(isinstance(value, list) for value in values):
+        raise UserError(f"{name}: one label a row is needed, {rows} in all; got labels of shape {np.shape(y)}.")
+    values = [value.decode(errors="surrogateescape") if isinstance(value, bytes) else value for value in values]
+    values = [None if value in (None, "", UNLABELLED) or value != value else value for value in values]
+    values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+    known = sorted({value for value in values if value is not None}, key=lambda v: (isinstance(v, str), v))
+    index = {value: position for position, value in enumerate(known)}
+    labels = torch.tensor([UNLABELLED if value is None else index[value] for value in values], dtype=torch.long)
+    return labels, tuple(str(value) for value in known)
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        with path.open("rb") as file:
+            return np.load(file, allow_pickle=False)
+    except Exception as error:
+        # zipfile, pickle and numpy raise a dozen kinds on a broken file.
+        raise UserError(f"{path} cannot be read as a NumPy array ({' '.join(str(error).split())}).") from error
+
+
+def read_npy(path: Path) -> Domain:
+    file = path.with_suffix(".labels.npy")
+    y = _load(file) if file.exists() else None
+    rows = map_rows(path, IN_MEMORY)
+    if rows is None:
+        return from_arrays(_load(path), y, path.stem)
+    labels, classes = encode_labels(y, len(rows), path.stem)
+    return Domain(path.stem, rows, labels, classes, tuple(f"row {index}" for index in range(len(rows))))
+
+
+def read_npz(path: Path) -> Domain:
+    try:
+        _check_size(path)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {key.lower(): archive[key] for key in archive.files}
+    except UserError:
+        raise
+    except Exception as error:
+        # As above, and an AttributeError for a single array under this name.
+        raise UserError(f"{path} cannot be read as a NumPy archive ({' '.join(str(error).split())}).") from error
+    rows = next((arrays[key] for key in FEATURE_KEYS if key in arrays), None)
+    if rows is None:
+        raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}; name the rows {' or '.join(FEATURE_KEYS)}.")
+    return from_arrays(rows, next((arrays[key] for key in LABEL_KEYS if key in arrays), None), path.stem)
+
+
+def _check_size(path: Path) -> None:
+    """Refuse an archive that would grow beyond all measure: zeros, as a decompression bomb holds, shrink 1000 times."""
+    with zipfile.ZipFile(path) as archive:
+        refuse_bomb(path, sum(entry.file_size for entry in archive.infolist()), "by np.savez, not compressed")
+
+
+def refuse_bomb(path: Path, size: int, how: str) -> None:
+    packed = path.stat().st_size
+    if size > MOST_UNPACKED and size > MOST_GROWTH * packed:
+        raise UserError(
+            f"{path} has {packed:,} bytes and would unpack to {size:,}, as a decompression bomb does; if it is none, "
+            f"save it {how}."
+        )

@@ -1,0 +1,98 @@
+"""A finished run → the target rows that are worth a label first."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from jointadapt.data import Domain, read_domain
+from jointadapt.data.target_labels import read_labels
+from jointadapt.errors import UserError
+from jointadapt.networks.features import features_of, usable_device
+from jointadapt.runs.model import Model
+from jointadapt.runtime.files import default_cache
+from jointadapt.runtime.progress import Track, silent
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A target row to label: its name, the class the model gives it, and how sure the model is."""
+
+    item: str
+    predicted: str
+    probability: float
+
+
+def suggest(
+    run: str | Path,
+    budget: int = 20,
+    target: str | Path | Domain | None = None,
+    *,
+    cache: Path | None = None,
+    track: Track = silent,
+) -> list[Suggestion]:
+    """Return the target rows of a run whose labels would teach it most, the most useful first.
+
+    Rows that the run was trained on with their labels are left out.
+
+    Args:
+        run: the folder of a finished run, or its model file.
+        budget: how many rows.
+        target: another target than the run's own: a path or a domain.
+    """
+    model, cache = Model.load(run), cache or default_cache()
+    target = target or model.config.target
+    if not target:
+        raise UserError(f"{run} was trained on arrays in memory; name the target with --target.")
+    domain = target if isinstance(target, Domain) else read_domain(target, cache, track)
+    labelled = read_labels(model.config.target_labels) if model.config.target_labels else {}
+    domain = domain.select([row for row, item in enumerate(domain.items) if item not in labelled])
+    if not 0 < budget <= len(domain):
+        raise UserError(f"--budget {budget}: {domain.name} has {len(domain)} rows to choose from; give 1 to that many.")
+    features, probabilities = _seen(model, domain, cache, track)
+    rows = worth_labelling(features, probabilities, budget)
+    confidence, predicted = probabilities.max(1)
+    return [Suggestion(domain.items[row], model.classes[predicted[row]], confidence[row].item()) for row in rows]
+
+
+def worth_labelling(features: Tensor, probabilities: Tensor, budget: int, seed: int = 0) -> list[int]:
+    """Return the indices of `budget` distinct rows, uncertain and unlike one another, the most useful first.
+
+    The rows' features (n, d) are clustered into `budget` groups by k-means in which a row weighs as much as the entropy
+    of its probabilities (n, classes); the row nearest to a group's centre stands for it, and groups come in the order
+    of their weight. Source: CLUE, Prabhu et al., ICCV 2021, Eq. (5).
+
+    >>> x = torch.tensor([[0.0], [0.1], [5.0], [5.1], [9.0]])
+    >>> p = torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.6, 0.4], [0.9, 0.1], [1.0, 0.0]])
+    >>> worth_labelling(x, p, 2)
+    [0, 2]
+    """
+    weights = torch.special.entr(probabilities.double()).sum(1) + torch.finfo(torch.float32).eps
+    clustering = KMeans(budget, n_init=3, random_state=seed)  # pyright: ignore[reportArgumentType]
+    groups = clustering.fit(features.double().numpy(), sample_weight=weights.numpy())
+    distances = torch.cdist(torch.from_numpy(groups.cluster_centers_), features.double())
+    mass = torch.zeros(budget, dtype=torch.float64).index_add_(0, torch.from_numpy(groups.labels_).long(), weights)
+    chosen: list[int] = []
+    for group in mass.argsort(descending=True, stable=True).tolist():
+        distances[group, chosen] = torch.inf
+        chosen.append(int(distances[group].argmin()))
+    return chosen
+
+
+def write_suggestions(file: Any, suggestions: list[Suggestion]) -> None:
+    """Write a CSV whose column `label` is to be filled in; `--target-labels` reads it."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["item", "label", "class", "probability"])
+    writer.writerows([row.item, "", row.predicted, f"{row.probability:.6f}"] for row in suggestions)
+
+
+def _seen(model: Model, domain: Domain, cache: Path, track: Track) -> tuple[Tensor, Tensor]:
+    """Return features and probabilities; a frozen backbone's features come from the cache, as in training."""
+    if not (model.config.frozen and domain.holds_images and model.shape is None):
+        return model.activations(domain, track)
+    body, name = model.network.backbone, model.config.backbone
+    return model.activations_of_features(features_of(domain, body, name, usable_device(), cache, track=track), track)

@@ -1,0 +1,32 @@
+from .constants import FIVE_SCALES, SOFTMAX_BANDWIDTH, BandwidthRule
+from .estimators import (
+    Layers,
+    Rows,
+    jmmd_biased,
+    jmmd_block,
+    jmmd_linear,
+    jmmd_unbiased,
+    joint_gram,
+    mmd_biased,
+    mmd_unbiased,
+)
+from .fourier import jmmd_fourier
+from .kernels import GaussianKernel, jan_kernels
+
+__all__ = [
+    "FIVE_SCALES",
+    "SOFTMAX_BANDWIDTH",
+    "BandwidthRule",
+    "GaussianKernel",
+    "Layers",
+    "Rows",
+    "jan_kernels",
+    "jmmd_biased",
+    "jmmd_block",
+    "jmmd_fourier",
+    "jmmd_linear",
+    "jmmd_unbiased",
+    "joint_gram",
+    "mmd_biased",
+    "mmd_unbiased",
+]

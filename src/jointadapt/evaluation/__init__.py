@@ -1,0 +1,1 @@
+"""Predictions and what they are worth: the only package that is handed target labels."""

@@ -1,0 +1,80 @@
+"""Predictions, and what they are worth: the only place that sees target labels."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
+from torch import Tensor
+
+from jointadapt.data import UNLABELLED
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracies in percent over the labelled rows; `confusion[i][j]` counts rows of class i predicted as j."""
+
+    accuracy: float
+    mean_per_class_accuracy: float
+    confusion: list[list[int]]
+    rows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields."""
+        return asdict(self)
+
+
+def evaluate(predicted: Tensor, labels: Tensor, classes: int) -> Evaluation | None:
+    """Return how well predictions meet the labels; None when there is no label. Classes without rows do not count.
+
+    >>> evaluate(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 0, 0]), 2).accuracy
+    75.0
+    """
+    known = labels != UNLABELLED
+    if not known.any():
+        return None
+    truth, guess = labels[known].numpy(), predicted[known].numpy()
+    recalls = recall_score(truth, guess, labels=np.unique(truth), average="macro")
+    return Evaluation(
+        accuracy=100 * float(accuracy_score(truth, guess)),
+        mean_per_class_accuracy=100 * float(recalls),
+        confusion=confusion_matrix(truth, guess, labels=np.arange(classes)).tolist(),
+        rows=len(truth),
+    )
+
+
+def oracle(accuracies: Sequence[float | None]) -> int | None:
+    """Return the position of the highest target accuracy, the first of equal ones: no rule without labels can know it.
+
+    None when no accuracy is known.
+
+    >>> oracle([70.0, 90.0, 90.0])
+    1
+    """
+    known = [(accuracy, -position) for position, accuracy in enumerate(accuracies) if accuracy is not None]
+    return -max(known)[1] if known else None
+
+
+def verdict(predicted: Tensor, plain: Tensor, labels: Tensor, method: str, level: float = 0.05) -> str:
+    """Return, in a sentence, whether adapting helped: predictions of the method against those of the source-only model.
+
+    The two models are compared on the same rows by McNemar's exact test; without labels nothing is claimed.
+    """
+    known = labels != UNLABELLED
+    if not known.any():
+        agreement = 100 * (predicted == plain).double().mean().item()
+        return (
+            f"Whether {method} helped cannot be measured without target labels; it gives {100 - agreement:.1f} % "
+            "of the target rows another class than source-only does."
+        )
+    right, plain_right = predicted[known] == labels[known], plain[known] == labels[known]
+    won, lost = int((right & ~plain_right).sum()), int((plain_right & ~right).sum())
+    before, after = 100 * plain_right.double().mean().item(), 100 * right.double().mean().item()
+    p = binomtest(won, won + lost).pvalue if won + lost else 1.0
+    chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    change = f"from {before:.1f} % to {after:.1f} % target accuracy ({won} rows won, {lost} lost; {chance})"
+    if p > level:
+        return f"{method} made no clear difference: {change}."
+    return f"{method} {'helped' if won > lost else 'hurt'}: {change}."

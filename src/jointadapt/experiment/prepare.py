@@ -1,0 +1,153 @@
+"""What the user gives → aligned domains as the network gets them: reading, checking, a frozen backbone's features."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from jointadapt.config import Config
+from jointadapt.data import UNLABELLED, Domain, align, from_arrays, read_domain
+from jointadapt.data.benchmarks import load_benchmark, read
+from jointadapt.data.target_labels import label_rows, read_labels
+from jointadapt.errors import UserError
+from jointadapt.networks.backbones import Backbone, build_backbone
+from jointadapt.networks.features import features_of, recorded
+from jointadapt.runtime.progress import Track
+
+Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Aligned domains as the network gets them (features, when the backbone is frozen), the target as people see it.
+
+    `given` are the classes (m,) of the target rows whose labels are trained on, `UNLABELLED` of all others; None when
+    there are none. These rows count in no accuracy.
+    """
+
+    source: Domain
+    target: Domain
+    pictures: Domain
+    backbone: Backbone
+    frozen: bool
+    shape: tuple[int, ...] | None
+    notes: tuple[str, ...]
+    given: Tensor | None = None
+
+
+def as_domain(given: Given, name: str) -> Domain | None:
+    """Return what was given as a domain; None for a path, which is read once the cache is known."""
+    match given:
+        case Domain():
+            return given
+        case str() | Path():
+            return None
+        case tuple():
+            if len(given) != 2:
+                raise UserError(f"{name} is a tuple of {len(given)}; give arrays as (x, y).")
+            return from_arrays(given[0], given[1], name)
+        case _:
+            return from_arrays(given, None, name)
+
+
+def read_role(path: str, role: str, cache: Path, track: Track) -> Domain:
+    """Return the domain at a path; an error that names the flag where there is none."""
+    if not path:
+        raise UserError(f"no {role} is given; name one with --{role}.")
+    return read_domain(path, cache, track)
+
+
+def read_task(config: Config, cache: Path, track: Track) -> tuple[Domain, Domain]:
+    """Return the two domains of a benchmark's task."""
+    missing = [f"--{name}" for name in ("benchmark", "root", "task") if not getattr(config, name)]
+    if missing:
+        raise UserError(f"a benchmark needs --benchmark, --root and --task; {' and '.join(missing)} is missing.")
+    if config.source or config.target:
+        raise UserError("--benchmark names both domains; leave --source and --target out.")
+    if config.task == "all":
+        raise UserError("one run has one task; for all of them use: jointadapt compare")
+    benchmark = load_benchmark(config.benchmark)
+    source, target = (read(benchmark, n, Path(config.root), cache, track) for n in benchmark.task(config.task))
+    return source, target
+
+
+def choose_backbone(name: str, source: Domain) -> str:
+    """Return the name of a backbone; "auto": resnet50 for image files, cnn for images in arrays, none for features."""
+    if name != "auto":
+        return name
+    if source.shape is None:
+        return "resnet50"
+    return "cnn" if len(source.shape) == 3 else "none"
+
+
+def prepare(
+    config: Config, source: Domain, target: Domain, device: torch.device, cache: Path, track: Track
+) -> Prepared:
+    """Return domains that fit each other and the network, and notes on what the user should know of them."""
+    source, target, notes = fit(config, source, target)
+    given = None
+    if config.target_labels:
+        given = label_rows(target, read_labels(config.target_labels))
+        target = replace(target, labels=target.labels.where(given == UNLABELLED, UNLABELLED))
+    torch.manual_seed(config.seed)
+    backbone = build_backbone(config.backbone, config.weights, source.shape)
+    frozen = config.frozen and source.holds_images
+    pictures, shape = target, source.shape
+    if frozen:
+        source, target = (
+            features_of(domain, backbone, config.backbone, device, cache, workers(config), track)
+            for domain in (source, target)
+        )
+    return Prepared(source, target, pictures, backbone, frozen, shape, notes, given)
+
+
+def prepare_features(config: Config, source: Domain, target: Domain, backbone: Backbone) -> Prepared:
+    """Return what `prepare` does when the domains' rows are a frozen backbone's features; of it only the widths count.
+
+    The run's model then holds the new layers alone, and finds the backbone by `config.weights`.
+    """
+    if config.target_labels:
+        raise UserError("target labels are of one target; train it alone, with: jointadapt train --target-labels")
+    source, target, notes = fit(config, source, target)
+    return Prepared(source, target, target, recorded(backbone), True, None, notes)
+
+
+def fit(config: Config, source: Domain, target: Domain) -> tuple[Domain, Domain, tuple[str, ...]]:
+    """Return domains with the same classes and shapes, the source with labelled rows only, and notes for the user."""
+    target, notes = align(source, target)
+    if (source.labels == UNLABELLED).any():
+        source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
+    if source.holds_images != target.holds_images:
+        raise UserError("one domain holds image files, the other arrays; give both as images or both as arrays.")
+    source, target = _same_shape(source, target)
+    small = [f"{domain.name} has {len(domain)}" for domain in (source, target) if len(domain) < config.batch_size]
+    if small:
+        notes += (
+            f"{' and '.join(small)} rows, fewer than a batch of {config.batch_size}: they repeat within a batch.",
+        )
+    return source, target, (*source.notes, *target.notes, *notes)
+
+
+def _same_shape(source: Domain, target: Domain) -> tuple[Domain, Domain]:
+    """Return both with rows of one shape: images get the source's size, grey ones colour if the other's have it."""
+    wanted, got = source.shape, target.shape
+    if wanted is None or got is None or wanted == got:
+        return source, target
+    alike = len(wanted) == len(got) == 3 and (wanted[0] == got[0] or {wanted[0], got[0]} == {1, 3})
+    if alike and isinstance(source.content, Tensor) and isinstance(target.content, Tensor):
+        channels = max(wanted[0], got[0])
+        resized = interpolate(target.content, wanted[1:], mode="bilinear", antialias=True, align_corners=False)
+        domains = ((source, source.content), (target, resized))
+        coloured = [replace(domain, content=x.expand(-1, channels, -1, -1).contiguous()) for domain, x in domains]
+        return coloured[0], coloured[1]
+    raise UserError(f"source rows have shape {wanted}, target rows {got}; give both the same features.")
+
+
+def workers(config: Config) -> int:
+    """Return the number of processes that decode images."""
+    return min(os.cpu_count() or 1, 8) if config.workers == "auto" else config.workers

@@ -1,0 +1,115 @@
+"""Backbone + bottleneck + classifier → `Activations`; gradient reversal."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from jointadapt.discrepancy.distances import wide
+from jointadapt.networks.backbones import Backbone
+
+BACKBONE_RATE = 0.1
+
+
+class Activations(NamedTuple):
+    """What a network makes of n examples of one domain.
+
+    Args:
+        features: (n, d), the last hidden layer.
+        logits: (n, classes).
+        layers: the paper's L: the hidden layers to be adapted, the softmax probabilities last.
+        labels: (n,), of source rows in training; None for the target, always.
+        opposed: (n, classes), the logits as the classifier gives them of reversed features: where a method makes the
+            classifier its adversary, the features ascend on what the classifier descends on. None for others.
+        teacher: (n, classes), probabilities by an average of the network's past weights, of target rows; None unless a
+            method wants it.
+    """
+
+    features: Tensor
+    logits: Tensor
+    layers: tuple[Tensor, ...]
+    labels: Tensor | None = None
+    opposed: Tensor | None = None
+    teacher: Tensor | None = None
+
+    def split(self, n: int) -> tuple["Activations", "Activations"]:
+        """Return the activations of the first n examples, and of the others, as the network gives them."""
+        return (
+            Activations(self.features[:n], self.logits[:n], tuple(layer[:n] for layer in self.layers)),
+            Activations(self.features[n:], self.logits[n:], tuple(layer[n:] for layer in self.layers)),
+        )
+
+
+class Network(nn.Module):
+    """A classifier whose hidden layers can be seen.
+
+    The last hidden layer of the backbone passes a bottleneck (linear, BatchNorm, ReLU, dropout), which then stands in
+    its place; `bottleneck=0` leaves it out. None is JAN's own choice: 256, but 0 behind fc7 of AlexNet and VGG.
+
+    BatchNorm: a pretrained backbone keeps the statistics it came with (evaluation mode), so no domain moves them. The
+    layers that are new are one map for both domains: when a method looks at the target, the network is called once with
+    source and target rows together, and the statistics of that pooled batch normalise both. A source-only model never
+    sees a target row. Statistics of each domain apart would align the domains' means whatever their label proportions
+    are, and cost JAN accuracy (docs/methods.md has the numbers).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        classes: int,
+        bottleneck: int | None = None,
+        dropout: float = 0.5,
+        frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.frozen = backbone, frozen
+        if bottleneck is None:
+            bottleneck = 0 if len(backbone.widths) > 1 else 256
+        *hidden, last = (int(width) for width in backbone.widths)
+        width = bottleneck or last
+        if bottleneck:
+            linear = nn.Linear(last, bottleneck)
+            nn.init.normal_(linear.weight, std=0.005)
+            nn.init.constant_(linear.bias, 0.1)
+            norm = nn.BatchNorm1d(bottleneck)
+            self.bottleneck = nn.Sequential(linear, norm, nn.ReLU(inplace=True), nn.Dropout(dropout))
+        else:
+            self.bottleneck = nn.Identity()
+        self.classifier = nn.Linear(width, classes)
+        self.widths = (*hidden, width, classes)
+        backbone.requires_grad_(not frozen)
+
+    def forward(self, x: Tensor) -> Activations:
+        """Return the activations of a batch."""
+        return self.head(self.backbone(x))
+
+    def head(self, hidden: Sequence[Tensor]) -> Activations:
+        """Return the activations from the backbone's layers: what is new in this network, without the backbone."""
+        *hidden, last = hidden
+        features = self.bottleneck(last)
+        logits = self.classifier(features)
+        return Activations(features, logits, (*hidden, features, wide(logits).softmax(1)))
+
+    def train(self, mode: bool = True) -> "Network":
+        """Set the training mode; a frozen backbone, and BatchNorm in a pretrained one, stay in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        elif self.backbone.pretrained:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters with `rate`, their share of the learning rate: 0.1 in a pretrained backbone, else 1."""
+        rate = BACKBONE_RATE if self.backbone.pretrained else 1.0
+        groups = [
+            {"params": [*self.backbone.parameters()], "rate": rate},
+            {"params": [*self.bottleneck.parameters(), *self.classifier.parameters()], "rate": 1.0},
+        ]
+        return [
+            {**group, "params": trained}
+            for group in groups
+            if (trained := [p for p in group["params"] if p.requires_grad])
+        ]

@@ -1,0 +1,1 @@
+"""Numbers → figures and pages: the report of a run, and what every page shares."""

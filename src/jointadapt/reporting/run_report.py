@@ -1,0 +1,49 @@
+"""Run folder → one HTML page that needs nothing else: no network, no script, no second file."""
+
+from pathlib import Path
+
+from jointadapt.reporting import run_figures as figures
+from jointadapt.reporting import run_report_parts as parts
+from jointadapt.reporting.html import page_template
+from jointadapt.reporting.run_report_parts import Thumbnail
+from jointadapt.runs.reading import read_parts
+from jointadapt.runtime.files import write_atomically
+
+__all__ = ["Thumbnail", "read_parts", "render", "write_report"]
+
+
+def write_report(run: Path, thumbnail: Thumbnail | None = None) -> Path:
+    """Return the path of `run/report.html`, written in one stroke from the files of a run folder.
+
+    Args:
+        run: a run folder; `summary.json` is needed, every other file is shown where it is there.
+        thumbnail: row of `predictions.csv` → its picture, or None where there is none.
+    """
+    page = render(run, thumbnail).encode()
+    path = run / "report.html"
+    write_atomically(path, lambda file: file.write(page))
+    return path
+
+
+def render(folder: Path, thumbnail: Thumbnail | None = None) -> str:
+    """Return the page as text, its parts in the order in which they are read."""
+    run = read_parts(folder)
+    classes = parts.class_names(run)
+    return page_template("report.html.j2").render(
+        task=run.summary.get("task") or "Domain adaptation",
+        method=parts.method_title(run),
+        summary=run.summary,
+        subtitle=parts.subtitle(run),
+        compared=run.baseline is not None,
+        comparison=parts.comparison(run),
+        candidates=parts.candidates(run),
+        facts=parts.facts(run),
+        config=run.config.strip().split("\n") if run.config.strip() else [],
+        curves=parts.learning_curves(run),
+        **parts.confusion_parts(run, classes),
+        maps=parts.feature_maps(run),
+        legend=[(i + 1, name, figures.class_colour(i)) for i, name in enumerate(classes)],
+        numbered=len(classes) <= figures.MOST_NUMBERED_CLASSES,
+        target_labels=run.features is not None and "target_labels" in run.features,
+        pictures=parts.pictures(run, thumbnail),
+    )

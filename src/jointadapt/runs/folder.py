@@ -1,0 +1,251 @@
+"""The run folder: which files it holds, and how each is written whole and read again."""
+
+import csv
+import errno
+import io
+import json
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from jointadapt.config import Config, make_config, read_config, to_toml
+from jointadapt.data import UNLABELLED, Domain
+from jointadapt.errors import UserError
+from jointadapt.runtime.files import is_part, remove_parts, write_atomically
+from jointadapt.training.checkpoints import DamagedCheckpoint, read_checkpoint, write_checkpoint
+
+KEPT_CHECKPOINTS = 2
+LOCK = ".lock"
+UNABLE_TO_LOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # as some network storage is
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`config.toml`, `metrics.jsonl`, `checkpoints/`, `model.safetensors`, `predictions.csv`, `features.npz`,
+    `summary.json` and `report.html`; with a baseline, a run folder `source-only/` within it.
+
+    Of several processes one `writes`; for the others writing does nothing.
+    """
+
+    path: Path
+    writes: bool = True
+
+    @property
+    def model(self) -> Path:
+        """The trained model's file."""
+        return self.path / "model.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything but the report has been written."""
+        return (self.path / "summary.json").is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether it holds a run to go on with."""
+        return (self.path / "config.toml").is_file()
+
+    @contextmanager
+    def held(self, empty: bool = False) -> Iterator[None]:
+        """Keep every other process out, by a lock that ends with this one; a folder that is missing is made.
+
+        Whoever wants it `empty` is refused one that holds something. What was made is removed where nothing came of it.
+        """
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        lock = FileLock(self.path / LOCK, blocking=False, fallback_to_soft=False)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout as error:
+            raise UserError(
+                f"another process is at work in {self.path}; wait until it ends, or choose another --out."
+            ) from error
+        except OSError as error:
+            if error.errno not in UNABLE_TO_LOCK:
+                raise self._not_writable(error) from error
+            warnings.warn(f"no file can be locked in {self.path}: let no second process work there.", stacklevel=4)
+        try:
+            if empty:
+                self._check_empty()
+            yield
+        finally:
+            with suppress(OSError):  # before the release: who locks a file that is gone knows it, and tries anew
+                (self.path / LOCK).unlink()
+            lock.release()
+            with suppress(OSError):
+                for folder in missing:  # the innermost first; one that holds something stays
+                    folder.rmdir()
+
+    def _check_empty(self) -> None:
+        try:
+            if not all(is_part(entry) or entry.name == LOCK for entry in self.path.iterdir()):
+                raise UserError(
+                    f"{self.path} is not empty; choose another --out, or go on with: "
+                    f"jointadapt train --resume {self.path}"
+                )
+            remove_parts(self.path)  # of a run that was killed as it wrote its first file
+        except OSError as error:
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error: OSError) -> UserError:
+        return UserError(f"{self.path} cannot be written to ({error.strerror}); choose another --out.")
+
+    def write_config(self, config: Config) -> None:
+        """Write the resolved configuration."""
+        self._write("config.toml", to_toml(config).encode())
+
+    def read_config(self) -> Config:
+        """Return the configuration."""
+        if not self.begun:
+            raise UserError(f"{self.path} holds no run (config.toml); give the folder of an interrupted run.")
+        return make_config(read_config(self.path / "config.toml"))
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints, oldest first."""
+        return sorted((self.path / "checkpoints").glob("step-*.pt"))
+
+    def describe_checkpoints(self) -> str:
+        """Return, for a message, what is kept of the training so far."""
+        names = [path.name for path in self.checkpoints()]
+        return (
+            f"the checkpoint before it is kept, {self.path / 'checkpoints' / names[-1]}"
+            if names
+            else "it had no checkpoint yet"
+        )
+
+    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
+        """Write the checkpoint of a step, after the records up to it, then forget all but the newest ones."""
+        if not self.writes:
+            return
+        with suppress(FileNotFoundError), (self.path / "metrics.jsonl").open("rb") as file:
+            os.fsync(file.fileno())
+        write_checkpoint(self.path / "checkpoints" / f"step-{step:08d}.pt", state)
+        for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
+            old.unlink()
+
+    def read_checkpoint(self) -> dict[str, Any] | None:
+        """Return the newest checkpoint that is whole, or None; a damaged one is told, and set aside as `.damaged`."""
+        for folder in (self.path, self.path / "checkpoints") if self.writes else ():
+            remove_parts(folder)
+        for path in reversed(self.checkpoints()):
+            try:
+                return read_checkpoint(path)
+            except DamagedCheckpoint as error:
+                before = [other.name for other in self.checkpoints() if other < path]
+                instead = f"from the one before, {before[-1]}" if before else "from the beginning, as none is before it"
+                warnings.warn(f"{error}; training goes on {instead}.", stacklevel=2)
+                if self.writes:
+                    path.replace(path.with_suffix(".damaged"))
+        return None
+
+    def start_metrics(self, step: int) -> None:
+        """Forget the records after a step: those written after the checkpoint that is gone on from."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_bytes().splitlines(keepends=True) if file.is_file() else []
+        records = [json.loads(line) for line in lines if _whole(line)]
+        kept = [record for record in records if record["step"] <= step]
+        self._write("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept).encode())
+
+    def add_metrics(self, record: dict[str, int | float]) -> None:
+        """Append a record."""
+        if not self.writes:
+            return
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the summary, last of all: it says that the run is finished."""
+        self._write("summary.json", json.dumps(summary, indent=2, ensure_ascii=False).encode(errors="replace"))
+
+    def read_summary(self) -> dict[str, Any]:
+        """Return the summary of a finished run."""
+        path = self.path / "summary.json"
+        try:
+            summary = json.loads(path.read_text("utf-8"))
+            if not {"jointadapt", "task", "method", "evaluation"} <= set(summary):
+                raise ValueError("it lacks what a summary has")
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{path} is no summary of a run ({error}); remove it, and have it written again by: "
+                f"jointadapt train --resume {self.path}"
+            ) from error
+        return summary
+
+    def write_trade_offs(self, found: dict[str, Any]) -> None:
+        """Write how λ was chosen: the rule, the trials, and the chosen one once there is one."""
+        self._write("trade-off.json", json.dumps(found, indent=2).encode())
+
+    def read_trade_offs(self) -> dict[str, Any] | None:
+        """Return how λ was chosen; None where it was given."""
+        path = self.path / "trade-off.json"
+        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+    def write_predictions(self, domain: Domain, probabilities: Tensor) -> None:
+        """Write what the model makes of each row."""
+
+        def write(file: BinaryIO) -> None:
+            text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="", write_through=True)
+            write_predictions(text, domain, probabilities, domain.classes)
+            text.detach()
+
+        if self.writes:
+            write_atomically(self.path / "predictions.csv", write)
+
+    def take(self, other: Path) -> None:
+        """Copy what another run folder holds of its training: metrics and features."""
+        for name in ("metrics.jsonl", "features.npz"):
+            self._write(name, (other / name).read_bytes())
+
+    def read_predictions(self) -> list[str]:
+        """Return the predicted class of each row."""
+        with (self.path / "predictions.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return [row["class"] for row in csv.DictReader(file)]
+
+    def write_features(self, **arrays: np.ndarray) -> None:
+        """Write the features of some rows of both domains, for the report's pictures."""
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)  # pyright: ignore[reportArgumentType]
+        self._write("features.npz", content.getvalue())
+
+    def _write(self, name: str, content: bytes) -> None:
+        if self.writes:
+            write_atomically(self.path / name, lambda file: file.write(content))
+
+
+def _whole(line: bytes) -> bool:
+    """Return whether a line of records was written to its end."""
+    try:
+        return line.endswith(b"\n") and "step" in json.loads(line)
+    except ValueError:
+        return False
+
+
+def write_predictions(
+    file: Any, domain: Domain, probabilities: Tensor, classes: Sequence[str], header: bool = True
+) -> None:
+    """Write a CSV of item, class and probability, and of the label where the domain has labels."""
+    confidence, predicted = probabilities.max(1)
+    writer = csv.writer(file, lineterminator="\n")
+    quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # Python < 3.13 lets a bare \r through
+    if header:
+        writer.writerow(["item", "class", "probability"] + ["label"] * domain.labelled)
+    rows = zip(domain.items, predicted.tolist(), confidence.tolist(), domain.labels.tolist(), strict=True)
+    for item, index, probability, label in rows:
+        known = [domain.classes[label] if label != UNLABELLED else ""] * domain.labelled
+        row = [item, classes[index], f"{probability:.6f}", *known]
+        (quoting if "\r" in "".join(row) else writer).writerow(row)
+
+
+def free_folder(source: str, target: str, method: str) -> Path:
+    """Return a folder below runs/ that does not exist, named after what is run."""
+    name = "-".join("".join(c if c.isalnum() or c in "_." else "_" for c in part) for part in (source, target, method))
+    candidates = (Path("runs") / (f"{name}-{number}" if number > 1 else name) for number in range(1, 10**6))
+    return next(path for path in candidates if not path.exists())

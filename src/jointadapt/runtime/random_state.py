@@ -1,0 +1,36 @@
+"""The states of all random generators that a training may draw from."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def chance() -> dict[str, Any]:
+    """Return the states of all generators that a training may draw from: torch's on each device, NumPy's, Python's."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "numpy": (name, torch.from_numpy(np.asarray(keys, np.int64)), *rest),
+        "python": random.getstate(),
+    }
+
+
+def set_chance(states: dict[str, Any]) -> None:
+    """Set the generators back to these states; those of CUDA only on a machine with as many devices.
+
+    >>> before = chance()
+    >>> drawn = torch.rand(()).item(), np.random.rand(), random.random()
+    >>> set_chance(before)
+    >>> drawn == (torch.rand(()).item(), np.random.rand(), random.random())
+    True
+    """
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))

@@ -1,0 +1,1 @@
+"""Choosing without target labels: criteria, the guard against collapse, checkpoints, models."""

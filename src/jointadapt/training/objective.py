@@ -1,0 +1,88 @@
+"""Network and method as one module: a batch → the two terms of Eq. (9)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.checkpoint import checkpoint
+
+from jointadapt.methods import Method
+from jointadapt.networks.network import Activations, Network
+from jointadapt.networks.reversal import reverse
+from jointadapt.training.distributed import ALONE, Ranks
+
+TEACHER_DECAY = 0.99
+
+
+class Objective(nn.Module):
+    """Network and method as one module: a batch → the two terms of Eq. (9).
+
+    It adds to the activations what the method says it needs, and keeps the teacher: an exponential average of the
+    network's weights, without dropout.
+
+    Of several ranks each passes its own rows through the backbone; the rest is computed from the rows of all.
+
+    Args:
+        accumulate: in so many parts the rows pass the backbone, each once more on the way back: the memory of one part.
+        channels_last: the layout of images.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        method: Method,
+        ranks: Ranks = ALONE,
+        accumulate: int = 1,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network, self.method, self.teacher = network, method, None
+        self.ranks, self.accumulate = ranks, accumulate
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        if method.wants_teacher:
+            self.teacher = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(TEACHER_DECAY), use_buffers=True)
+            self.teacher.requires_grad_(False)
+
+    def forward(self, x_s: Tensor, y_s: Tensor, x_t: Tensor, step: int = 0) -> tuple[Tensor, Tensor]:
+        """Return risk and transfer term; both domains pass the network in one call."""
+        uses_source, uses_target = self.method.uses_source, self.method.uses_target
+        used = [x for x, wanted in ((x_s, uses_source), (x_t, uses_target)) if wanted]
+        lengths = self.ranks.numbers(*map(len, used), device=x_s.device)
+        seen = self.network.head(self._hidden(self.network, torch.cat(used), lengths, step))
+        source, target = (seen, None) if uses_source else (None, seen)
+        if uses_source and uses_target:
+            source, target = seen.split(sum(own[0] for own in lengths))
+        if self.method.opposes_classifier:
+            source, target = self._opposed(source), self._opposed(target)
+        if self.teacher is not None and target is not None:
+            with torch.no_grad():
+                network = self.teacher.eval().module
+                assert isinstance(network, Network)
+                hidden = self._hidden(network, x_t, [own[-1:] for own in lengths], step)
+                target = target._replace(teacher=network.head(hidden).layers[-1])
+        if source is None:
+            transfer = self.method(None, target)
+            return torch.zeros_like(transfer), transfer
+        y_s = self.ranks.gather(y_s, [own[:1] for own in lengths])
+        source = source._replace(labels=y_s)
+        return cross_entropy(self.method.source_logits(source), y_s), self.method(source, target)
+
+    def _hidden(self, network: Network, x: Tensor, lengths: list[list[int]], step: int) -> list[Tensor]:
+        """Return what the backbone makes of this rank's rows, and of all others'."""
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=self.layout)
+        with self.ranks.own_chance(step, x.device):
+            if self.accumulate == 1:
+                layers = network.backbone(x)
+            else:
+                parts = [checkpoint(network.backbone, part, use_reentrant=False) for part in x.chunk(self.accumulate)]
+                layers = [torch.cat(layer) for layer in zip(*parts, strict=True)]
+        return [self.ranks.gather(layer, lengths) for layer in layers]
+
+    def _opposed(self, sample: Activations | None) -> Activations | None:
+        return sample and sample._replace(opposed=self.network.classifier(reverse(sample.features)))
+
+    def follow(self) -> None:
+        """Let the teacher follow the network; to be called after each step."""
+        if self.teacher is not None:
+            self.teacher.update_parameters(self.network)

@@ -1,0 +1,241 @@
+"""The one loop: J = risk + λ · method(source, target), Eq. (9), on Lightning Fabric."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+from jointadapt.data.batches import Batch
+from jointadapt.errors import UserError
+from jointadapt.methods import Method
+from jointadapt.networks.network import Network
+from jointadapt.runtime.random_state import chance, set_chance
+from jointadapt.training.distributed import Ranks, pool_batch_norm
+from jointadapt.training.objective import Objective
+from jointadapt.training.schedules import learning_rate, trade_off
+
+
+@dataclass(frozen=True)
+class Record:
+    """One step: risk and transfer are the terms of Eq. (9), λ their trade-off, the rate that of new layers."""
+
+    step: int
+    progress: float
+    risk: Tensor
+    transfer: Tensor
+    trade_off: float
+    learning_rate: float
+
+    def numbers(self) -> dict[str, int | float]:
+        """Return the record as plain numbers; on a GPU this waits for the step."""
+        return {**vars(self), "risk": self.risk.item(), "transfer": self.transfer.item()}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The first step with a loss that is not finite, or weights after it; `norm` is their Euclidean norm."""
+
+    step: int
+    risk: float
+    transfer: float
+    norm: float
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the network makes of the last batch in evaluation mode, of the domain that is worse off.
+
+    Args:
+        classes: how many classes are predicted.
+        spread: the mean squared distance of the features from their mean, as a share of their mean square.
+    """
+
+    classes: int
+    spread: float
+
+
+class Trainer:
+    """Trains a network by a method, from step `self.step` on.
+
+    Args:
+        steps: the length of the whole training; schedules are functions of step / steps.
+        rate: η of new layers at the start.
+        slope: α of the rate's decay.
+        ceiling: λ that the trade-off rises to.
+        ramp: whether it rises; else it is the ceiling at every step.
+        sharpness: ρ; the risk is taken at θ + ε, the worst place at this distance by its gradient g, ε = ρ g / ‖g‖, the
+            transfer term at θ. Two passes a step. Source: SDAT (Rangwani et al., ICML 2022), Eq. (11); SAM (Foret et
+            al., ICLR 2021).
+        accumulate, channels_last: as `Objective`.
+        compiled: the backbone is compiled by torch.compile.
+
+    On several ranks each gives `train` its own share of the global batch (`share`): risk, transfer and gradients are
+    those of the global batch, on every rank. SGD with momentum 0.9 (Nesterov), schedules of the paper, Sec. 5.1.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        network: Network,
+        method: Method,
+        *,
+        steps: int,
+        rate: float = 0.01,
+        slope: float = 10.0,
+        ceiling: float = 1.0,
+        ramp: bool = True,
+        weight_decay: float = 5e-4,
+        sharpness: float = 0.0,
+        accumulate: int = 1,
+        channels_last: bool = False,
+        compiled: bool = False,
+    ) -> None:
+        self.ranks = Ranks.of(fabric)
+        if not network.backbone.pretrained:
+            _check_parts(network, accumulate)
+            if self.ranks.count > 1:
+                pool_batch_norm(network.backbone)
+        if compiled:
+            network.backbone.body.compile()
+        if channels_last:
+            network.backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.fabric, self.steps, self.step = fabric, steps, 0
+        self.rate, self.slope, self.ceiling, self.ramp = rate, slope, ceiling, ramp
+        self.sharpness = sharpness
+        groups = [*network.parameter_groups(), {"params": [*method.parameters()], "rate": 1.0}]
+        groups = [group for group in groups if group["params"]]
+        fused = fabric.device.type in ("cpu", "cuda")  # one pass over each parameter instead of six
+        optimizer = torch.optim.SGD(
+            groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=weight_decay, fused=fused
+        )
+        self.objective, self.optimizer = fabric.setup(
+            Objective(network, method, self.ranks, accumulate, channels_last), optimizer
+        )
+        self.batch: Batch | None = None
+        self._fault = torch.zeros(4, device=fabric.device)
+
+    def train(self, batches: Iterable[Batch]) -> Iterator[Record]:
+        """Yield a record after each step; stops with the batches."""
+        self.objective.train()
+        for batch in batches:
+            p = self.step / self.steps
+            rate = learning_rate(p, self.rate, self.slope)
+            weight = trade_off(p, self.ceiling) if self.ramp else self.ceiling
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate * group["rate"]
+            x_s, y_s, x_t = (part.to(self.fabric.device) for part in batch)
+            self.batch = x_s, y_s, x_t
+            risk, transfer = self._backward(self.batch, weight)
+            self.optimizer.step()
+            self.objective.module.follow()
+            self.step += 1
+            self._note_fault(risk.detach(), transfer.detach())
+            yield Record(self.step, p, risk.detach(), transfer.detach(), weight, rate)
+
+    def _backward(self, batch: Sequence[Tensor], weight: float) -> tuple[Tensor, Tensor]:
+        """Leave a step's gradients in the parameters, and return risk and transfer term."""
+        self.optimizer.zero_grad()
+        if self.sharpness and self.objective.module.method.uses_source:
+            with self.fabric.no_backward_sync(self.objective):  # which knows of one way back a step, not of three
+                return self._backward_from_the_worst(batch, weight)
+        risk, transfer = self.objective(*batch, self.step)
+        self.fabric.backward(risk + weight * transfer)
+        return risk, transfer
+
+    def _backward_from_the_worst(self, batch: Sequence[Tensor], weight: float) -> tuple[Tensor, Tensor]:
+        """Do the same with the gradient of the risk from θ + ε: the same ε on every rank, of the risk of all rows."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        risk, transfer = self.objective(*batch, self.step)
+        self.fabric.backward(risk, retain_graph=True)
+        moved = [p for p in parameters if p.grad is not None]
+        before, gradients = [p.detach().clone() for p in moved], [p.grad for p in moved]
+        self.ranks.average(gradients)
+        self.optimizer.zero_grad()
+        if transfer.requires_grad:
+            self.fabric.backward(weight * transfer)
+        length = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        with torch.no_grad():
+            for p, gradient in zip(moved, gradients, strict=True):
+                p.add_(gradient / length.clamp_min(torch.finfo(length.dtype).tiny), alpha=self.sharpness)
+        self.fabric.backward(self.objective(*batch, self.step)[0])
+        with torch.no_grad():
+            for p, value in zip(moved, before, strict=True):
+                p.copy_(value)
+        self.ranks.average([p.grad for p in parameters if p.grad is not None])
+        return risk, transfer
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Which part of each batch is this process's: its number, of how many."""
+        return self.ranks.rank, self.ranks.count
+
+    def largest(self, number: int = 0) -> int:
+        """Return the largest of the ranks' numbers, so that all stop together when one is asked to."""
+        return max(own for (own,) in self.ranks.numbers(number, device=self.fabric.device))
+
+    def _note_fault(self, risk: Tensor, transfer: Tensor) -> None:
+        """Remember, on the device and without waiting for it, the first step that is not finite.
+
+        A gradient that is not finite shows in the weights; one that a loss scale has skipped does not.
+        """
+        weights = [p.detach() for group in self.optimizer.param_groups for p in group["params"]]
+        norm = get_total_norm(weights).float()
+        for statistics in self.objective.buffers():  # of BatchNorm, which may overflow where the loss does not
+            norm = norm + 0 * statistics.sum()
+        seen = torch.stack([risk.float(), transfer.float(), norm])
+        fault = torch.cat([seen.new_full((1,), self.step), seen])
+        self._fault = torch.where((self._fault[0] > 0) | seen.isfinite().all(), self._fault, fault)
+
+    def fault(self) -> Fault | None:
+        """Return the first step that was not finite, if there was one; on a GPU this waits for the steps so far."""
+        step, *numbers = self._fault.tolist()
+        return Fault(int(step), *numbers) if step else None
+
+    @torch.inference_mode()
+    def condition(self) -> Condition:
+        """Return what the network makes of the last batch: one more forward, in evaluation mode."""
+        assert self.batch is not None
+        network, method = self.objective.module.network.eval(), self.objective.module.method
+        classes, spreads, dtype = [], [], network.classifier.weight.dtype
+        for x, used in ((self.batch[0], method.uses_source), (self.batch[2], method.uses_target)):
+            if used:
+                seen, lengths = network(x.to(dtype)), self.ranks.numbers(len(x), device=x.device)
+                classes.append(len(self.ranks.gather(seen.logits.argmax(1), lengths).unique()))
+                spreads.append(_spread(self.ranks.gather(seen.features.float(), lengths)))
+        self.objective.train()
+        return Condition(min(classes), min(spreads))
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next step depends on: weights, optimizer, loss scale, step and generators."""
+        return {
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "step": self.step,
+            "chance": chance(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.step = state["step"]
+        set_chance(state["chance"])
+
+
+def _check_parts(network: Network, parts: int) -> None:
+    if parts > 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.backbone.modules()):
+        raise UserError(
+            f"--accumulate {parts} would give each part batch statistics of its own in this backbone; leave it out, or "
+            "give pretrained weights, whose statistics stay as they are."
+        )
+
+
+def _spread(rows: Tensor) -> float:
+    square = rows.square().mean()
+    return ((rows - rows.mean(0)).square().mean() / square).item() if square > 0 else 0.0

@@ -1,0 +1,100 @@
+"""The one way in: which test, of which samples, with which options."""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Literal, get_args
+
+import torch
+
+from jointadapt.discrepancy.estimators import check_layers
+from jointadapt.discrepancy.kernels import GaussianKernel
+from jointadapt.two_sample.normal import cross_test, fourier_test, linear_test
+from jointadapt.two_sample.permutation import MULTIPLES, aggregated_test, permutation_test
+from jointadapt.two_sample.result import TwoSampleTest
+from jointadapt.two_sample.samples import Sample, pool, unread
+
+Method = Literal["permutation", "aggregated", "cross", "fourier", "linear"]
+
+
+def two_sample_test(
+    source: Sample,
+    target: Sample,
+    *,
+    kernels: GaussianKernel | Sequence[GaussianKernel] | None = None,
+    permutations: int = 1000,
+    level: float = 0.05,
+    method: Method = "permutation",
+    multiples: Sequence[float] = MULTIPLES,
+    features: int = 1024,
+    tile: int = 512,
+    generator: torch.Generator | None = None,
+) -> TwoSampleTest:
+    """Return whether the source and target rows come from one distribution: statistic, p-value, strongest rows.
+
+    Args:
+        source, target: a matrix with one row an example (array or tensor), or a list of layers, one matrix each, row i
+            of every layer being example i. Layers are tested jointly: kernels are multiplied, rows move together.
+        kernels: one for each layer. None gives `GaussianKernel()` (five scales around the mean squared distance) for
+            one layer and JAN's (`jan_kernels`) for several. A rule finds its bandwidth in the pooled sample, so
+            permutation methods stay exact; "median" reads at most 4,096 rows, drawn without a look at the labels.
+        permutations: B, for the methods "permutation" and "aggregated".
+        level: the rate of false alarms to accept; `rejected` is p ≤ level.
+        method: "permutation": unbiased (J)MMD², p = (1 + k)/(1 + B), exact at any size (Gretton et al., JMLR 2012).
+            "aggregated": MMD-FUSE over `multiples` of the bandwidth, exact (Biggs, Schrab, Gretton, NeurIPS 2023).
+            "cross": studentised cross MMD, normal threshold, from about 100 rows (Shekhar, Kim, Ramdas, NeurIPS 2022).
+            "fourier": "cross" in linear time and bounded memory, by random features; a layer may then also be a file
+            whose slices are tensors (`MappedRows`), or a memory-mapped array.
+            "linear": linear-time MMD, normal threshold (Gretton et al., JMLR 2012, Sec. 6); very many rows.
+        multiples: for "aggregated", the factors by which every layer's bandwidth is multiplied.
+        features: for "fourier", how many.
+        tile: rows and columns of K held at a time.
+        generator: the source of chance, or None for one with a fixed seed, so that a repeated call repeats its answer.
+
+    Sign: the (J)MMD² estimates are unbiased, so about half of them are negative when the distributions agree; tests are
+    one-sided, large values reject. With equal sizes the biased estimate would give the same p-value.
+    Complexity, for N rows in all: "permutation" O(N² (d + B)) time, O(N (d + B) + tile B) memory (one byte for each of
+    the N B labels); "aggregated" the same for every multiple; "cross" O(N² d) time; "fourier" O(N D d) time, O(D + N)
+    memory beyond the layers; "linear" O(N d) time. Half precision is computed in float32, float64 in float64 (several
+    times slower on a CPU).
+
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> x = torch.randn(60, 2, generator=generator)
+    >>> two_sample_test(x[:30], x[30:]).rejected
+    False
+    >>> two_sample_test(x[:30], x[30:] + 2).p_value < 0.002
+    True
+    """
+    check_options(method, level, permutations)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    if method == "fourier":
+        layers = unread("source", source), unread("target", target)
+        kernels = (kernels,) if isinstance(kernels, GaussianKernel) else kernels
+        if kernels is None and len(layers[0]) == 1:
+            kernels = (GaussianKernel(),)
+        with torch.no_grad():
+            return fourier_test(*layers, check_layers(*layers, kernels), level, features, generator)
+    rows = pool(source, target, kernels, generator)
+    with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+        match method:
+            case "permutation":
+                return permutation_test(rows, permutations, level, tile, generator)
+            case "aggregated":
+                return aggregated_test(rows, permutations, level, tile, generator, multiples)
+            case "cross":
+                return cross_test(rows, level, tile, generator)
+            case "linear":
+                return linear_test(rows, level, tile, generator)
+
+
+def check_options(method: str, level: float, permutations: int) -> None:
+    """Raise a ValueError for options that no test can be made with: the check that `two_sample_test` begins with."""
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}; got {method!r}.")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1; got {level}.")
+    least = ceil(1 / level) - 1
+    if method in ("permutation", "aggregated") and permutations < least:
+        raise ValueError(
+            f"{permutations} permutations cannot give p ≤ {level}, as p is at least 1/(1 + permutations). "
+            f"Use {least} or more."
+        )
