@@ -1,4 +1,4 @@
-"""What a few target labels bring: rows named by `jointadapt suggest` against as many drawn by chance.
+"""What a few target labels bring: rows named by `jointadapt suggest-labels` against as many drawn by chance.
 
     python benchmarks/suggestions.py --data DIR [--budget 20] [--method jan] [--seeds 3]
 
@@ -22,7 +22,7 @@ from hard_cases import Case, digits, photographs
 
 from jointadapt import Model, train
 from jointadapt.data import Domain
-from jointadapt.diagnostics.label_suggestion import suggest
+from jointadapt.diagnostics.label_suggestion import suggest_labels
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def measure(case: Case, method: str, budget: int, seed: int) -> list[float]:
     options: dict[str, Any] = {"method": method, "seed": seed, "baseline": False, "report": False, **case.options}
     with tempfile.TemporaryDirectory() as folder:
         plain = train(case.source, pool, out=f"{folder}/plain", **options)
-        suggested = [row.item for row in suggest(f"{folder}/plain", budget, pool)]
+        suggested = [row.item for row in suggest_labels(f"{folder}/plain", budget, pool)]
         found = [accuracy(plain.model, evaluated)]
         for name, items in (("random", pool.items[:budget]), ("suggested", suggested)):
             labels = write_labels(Path(folder, f"{name}.csv"), pool, items)

@@ -104,7 +104,7 @@ def test_only_the_command_line_prints_and_exits():
         assert room_of(file) in ("cli", "__main__") or "print" not in calls(file), file
 
 
-VERBS = ("train", "compare", "predict", "evaluate", "suggest", "test", "analyze", "data check", "ls", "demo")
+VERBS = ("train", "compare", "predict", "evaluate", "suggest-labels", "shift", "analyze", "data check", "ls", "demo")
 
 
 @pytest.mark.parametrize("arguments", ["--version", "--help", *(f"{verb} --help" for verb in VERBS)])

@@ -12,7 +12,7 @@ from conftest import Command, draw_folder, write_arrays
 
 from jointadapt.data import UNLABELLED, from_arrays
 from jointadapt.data.target_labels import join_labelled, label_rows, read_labels
-from jointadapt.diagnostics.label_suggestion import suggest, worth_labelling
+from jointadapt.diagnostics.label_suggestion import suggest_labels, worth_labelling
 from jointadapt.errors import UserError
 from jointadapt.experiment import train
 
@@ -48,7 +48,7 @@ def _write(path: Path, rows: dict[str, str]) -> Path:
 
 def test_labels_are_read_from_what_suggest_writes(here: Path, command: Command) -> None:
     command("train", *ARRAYS, "--out", "run")
-    outcome = command("suggest", "run", "--budget", 3, "--out", "ask.csv")
+    outcome = command("suggest-labels", "run", "--budget", 3, "--out", "ask.csv")
     assert outcome.code == 0
     with (here / "ask.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -62,13 +62,14 @@ def test_labels_are_read_from_what_suggest_writes(here: Path, command: Command) 
     assert summary["evaluation"]["rows"] == 38
     assert summary["target_labels"] == 2
     answered = {row["item"] for row in rows[:2]}
-    assert not answered & {row.item for row in suggest("again", 38)}
+    assert not answered & {row.item for row in suggest_labels("again", 38)}
 
 
 def test_suggestions_as_json_and_from_another_target(here: Path, command: Command) -> None:
     command("train", *ARRAYS, "--out", "run", "--no-baseline")
     write_arrays(here / "u.npz", rows=5, seed=3)
-    found = json.loads(command("suggest", "run", "--budget", 5, "--target", "u.npz", "--json").out)["suggestions"]
+    printed = command("suggest-labels", "run", "--budget", 5, "--target", "u.npz", "--json").out
+    found = json.loads(printed)["suggestions"]
     assert {row["item"] for row in found} == {f"row {index}" for index in range(5)}
 
 
@@ -77,7 +78,7 @@ def test_suggestions_for_images(here: Path, command: Command) -> None:
     draw_folder(here / "webs", 4, seed=7)
     options = ("--backbone", "squeezenet1_1", "--weights", "none", "--steps", 2, "--no-report", "--batch-size", 4)
     command("train", *options, "--source", "cams", "--target", "webs", "--out", "run", "--workers", 0)
-    assert len({row.item for row in suggest("run", 6)}) == 6
+    assert len({row.item for row in suggest_labels("run", 6)}) == 6
 
 
 def test_labels_that_cannot_be_used_are_named(here: Path, refused: Callable[..., str]) -> None:
@@ -96,7 +97,7 @@ def test_labels_that_cannot_be_used_are_named(here: Path, refused: Callable[...,
 
 def test_a_budget_beyond_the_rows_is_a_mistake(command: Command, refused: Callable[..., str]) -> None:
     command("train", *ARRAYS, "--out", "run", "--no-baseline")
-    assert "--budget 41: t has 40 rows" in refused("suggest", "run", "--budget", 41)
+    assert "--budget 41: t has 40 rows" in refused("suggest-labels", "run", "--budget", 41)
 
 
 def test_labelled_target_rows_are_a_quarter_of_the_labelled_side() -> None:

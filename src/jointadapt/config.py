@@ -30,7 +30,8 @@ class Config:
     root: str = Field("", description="Folder that holds the benchmark's domains.")
     task: str = Field("", description='Of the benchmark: "amazon → webcam", or a2w.')
     target_labels: str = Field(
-        "", description="CSV of item, label: the classes of some target rows, to train on; see `jointadapt suggest`."
+        "",
+        description="As `suggest-labels` writes it, CSV of item, label: the classes of some target rows, to train on.",
     )
     out: str = Field("", description="Run folder to make; by default runs/SOURCE-TARGET-METHOD.")
     method: str = Field("jan", description="How to adapt; `jointadapt ls` names them all; a sum: jan+mcc; auto.")

@@ -1,4 +1,4 @@
-"""The command line: verbs, thin, one file a subject. The only room that prints and exits.
+"""The command line: verbs, thin, one file a verb. The only room that prints and exits.
 
 A verb is loaded when it is asked for, and what it works with when it runs, so that `--version` and `--help` answer at
 once.
@@ -16,18 +16,18 @@ import click
 from jointadapt.errors import Interrupted, UserError, unknown_name
 from jointadapt.version import __version__
 
-# Verb → its module here and the command in it, in the order of `--help`.
+# The verbs in the order of `--help`: what is typed → the module here that has a command of the module's name.
 VERBS = {
-    "train": ("train", "train"),
-    "compare": ("compare", "compare"),
-    "predict": ("use", "predict"),
-    "evaluate": ("use", "evaluate"),
-    "suggest": ("suggest", "suggest"),
-    "test": ("shift", "test"),
-    "analyze": ("analyze", "analyze"),
-    "data": ("data", "data"),
-    "ls": ("listing", "list_"),
-    "demo": ("demo", "demo"),
+    "train": "train",
+    "compare": "compare",
+    "predict": "predict",
+    "evaluate": "evaluate",
+    "suggest-labels": "suggest_labels",
+    "shift": "shift",
+    "analyze": "analyze",
+    "data": "data",
+    "ls": "ls",
+    "demo": "demo",
 }
 
 
@@ -40,8 +40,8 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in VERBS:
             return None
-        module, command = VERBS[cmd_name]
-        return getattr(import_module(f"jointadapt.cli.{module}"), command)
+        module = VERBS[cmd_name]
+        return getattr(import_module(f"jointadapt.cli.{module}"), module)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

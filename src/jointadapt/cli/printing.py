@@ -3,13 +3,16 @@
 import contextlib
 import json
 import sys
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from jointadapt.errors import UserError
 from jointadapt.runtime.progress import Track, bars, silent
 
 WIDEST = 10_000
@@ -35,6 +38,14 @@ def track(json_: bool) -> Track:
     return bars if sys.stderr.isatty() and not json_ else silent
 
 
-def stdout() -> Any:
-    """Return standard output, to be left open."""
-    return contextlib.nullcontext(sys.stdout)
+@contextlib.contextmanager
+def output(path: str | None) -> Iterator[TextIO]:
+    """Open a new file for text; without a path give standard output, which stays open."""
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        with Path(path).open("x", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another --out.") from error

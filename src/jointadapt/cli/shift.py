@@ -1,4 +1,4 @@
-"""`jointadapt test`: are two domains different?"""
+"""`jointadapt shift`: are two domains different?"""
 
 import warnings
 from typing import Any
@@ -22,28 +22,28 @@ from jointadapt.cli.printing import as_json, print_json, track
     "[permutation]",
 )
 @click.option("--permutations", type=int, default=1000, help="Relabellings: permutation, aggregated. [1000]")
-@click.option("--level", type=float, default=0.05, help="Rate of false alarms to accept. [0.05]")
+@click.option("--level", type=float, default=0.05, help="Significance level. [0.05]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Repeats a test exactly. [0]")
-@click.option("--out", metavar="FOLDER", help="Also write test.json and the plot, null.svg and null.png, there.")
+@click.option("--out", metavar="FOLDER", help="Also write shift.json and the plot, null.svg and null.png, there.")
 @as_json
-def test(source: str, target: str, run: str | None, out: str | None, json_: bool, **options: Any) -> None:
+def shift(source: str, target: str, run: str | None, out: str | None, json_: bool, **options: Any) -> None:
     """Tell whether SOURCE and TARGET differ: images by a backbone's features, arrays as they are.
 
     With --run, also whether the trained model's features and predictions still differ. Give it rows that the run was
     not trained on: its own training rows were pulled together and are not held out.
     """
-    from jointadapt.diagnostics.shift import check_out, compare
+    from jointadapt.diagnostics.shift import check_shift_folder, measure_shift
 
     if out is not None:
-        check_out(out)
-    shift = compare(source, target, run, track=track(json_), **options)
-    for note in shift.notes:
+        check_shift_folder(out)
+    found = measure_shift(source, target, run, track=track(json_), **options)
+    for note in found.notes:
         warnings.warn(note, stacklevel=1)
     if out is not None:
-        shift.write(out)
+        found.write(out)
     if json_:
-        print_json(shift.to_dict())
+        print_json(found.to_dict())
         return
-    click.echo(str(shift))
+    click.echo(str(found))
     if out is not None:
         click.echo(f"Numbers and plot: {out}")

@@ -22,7 +22,7 @@ def read_labels(path: str | Path) -> dict[str, str]:
             if not {"item", "label"} <= set(reader.fieldnames or ()):
                 raise UserError(
                     f"{path} has the columns {', '.join(reader.fieldnames or ()) or 'none'}; it needs item and label, "
-                    "as `jointadapt suggest` writes them."
+                    "as `jointadapt suggest-labels` writes them."
                 )
             rows = [(row["item"] or "", (row["label"] or "").strip()) for row in reader]
     except csv.Error as error:

@@ -27,7 +27,7 @@ class Suggestion:
     probability: float
 
 
-def suggest(
+def suggest_labels(
     run: str | Path,
     budget: int = 20,
     target: str | Path | Domain | None = None,

@@ -22,11 +22,11 @@ from jointadapt.two_sample import Method, TwoSampleTest, check_options, two_samp
 
 MANY_ROWS = 20_000
 TOP_ROWS = 5
-FILES = ("test.json", "null.svg", "null.png")
+FILES = ("shift.json", "null.svg", "null.png")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ShiftTest:
     """One test: of what (in words), its outcome, and (item, contribution) of the rows that contribute most."""
 
     of: str
@@ -88,42 +88,42 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Shift:
-    """What `compare` found: of the domains as they are, then, with a run, as its model sees them; printing it is text.
+    """What `measure_shift` found: of the domains as they are, then, with a run, as its model sees them.
 
     Args:
         source, target: name, path and number of rows of each domain.
-        comparisons: the tests made.
+        tests: the tests made.
         notes: what the user should know before believing them.
     """
 
     source: dict[str, Any]
     target: dict[str, Any]
-    comparisons: tuple[Comparison, ...]
+    tests: tuple[ShiftTest, ...]
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers, for JSON."""
-        comparisons = [comparison.to_dict() for comparison in self.comparisons]
-        return {"source": self.source, "target": self.target, "comparisons": comparisons, "warnings": list(self.notes)}
+        tests = [test.to_dict() for test in self.tests]
+        return {"source": self.source, "target": self.target, "tests": tests, "warnings": list(self.notes)}
 
     def __str__(self) -> str:
         head = " and ".join(
             f"{role} {domain['name']} ({domain['rows']:,} rows)"
             for role, domain in (("source", self.source), ("target", self.target))
         )
-        return "\n".join([head, *map(str, self.comparisons)])
+        return "\n".join([head, *map(str, self.tests)])
 
     def write(self, folder: str | Path) -> None:
-        """Write test.json, and the null distributions with the statistics as null.svg and null.png."""
+        """Write shift.json, and the null distributions with the statistics as null.svg and null.png."""
         folder = Path(folder)
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False).encode(errors="replace")
         write_atomically(folder / FILES[0], lambda file: file.write(text))
-        tests = [comparison.test for comparison in self.comparisons]
+        tests = [shown.test for shown in self.tests]
         for name in FILES[1:]:
             write_atomically(folder / name, lambda file, kind=name[-3:]: null_figure(tests, file, kind))
 
 
-def check_out(folder: str | Path) -> None:
+def check_shift_folder(folder: str | Path) -> None:
     """Raise a `UserError` if `Shift.write` would overwrite something or has no folder to write to; before the work."""
     folder = Path(folder)
     taken = [name for name in FILES if (folder / name).exists()]
@@ -133,7 +133,7 @@ def check_out(folder: str | Path) -> None:
         raise UserError(f"{folder} is a file; give --out a folder.")
 
 
-def compare(
+def measure_shift(
     source: str | Path | Domain,
     target: str | Path | Domain,
     run: str | Path | None = None,
@@ -163,8 +163,8 @@ def compare(
 
     >>> from jointadapt.data import from_arrays
     >>> x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
-    >>> shift = compare(from_arrays(x[:30]), from_arrays(x[30:] + 2), permutations=99)
-    >>> shift.comparisons[0].test.rejected
+    >>> shift = measure_shift(from_arrays(x[:30]), from_arrays(x[30:] + 2), permutations=99)
+    >>> shift.tests[0].test.rejected
     True
     """
     try:
@@ -199,16 +199,16 @@ def compare(
         raise UserError("arrays are compared as they are; leave --backbone out.")
     options = {"method": method, "permutations": permutations, "level": level}
     samples = [[_rows(domain, method)] for domain in seen]
-    comparisons = [_test(of, pair, samples, seed, options)]
+    tests = [_test(of, pair, samples, seed, options)]
     if model:
         of_model = model.activations_of_features if pair[0].holds_images else model.activations
         samples = [list(of_model(domain, track)) for domain in seen]
         of = f"features × predictions of the {model.config.method} model, jointly"
-        comparisons.append(_test(of, pair, samples, seed, options))
+        tests.append(_test(of, pair, samples, seed, options))
     described_s, described_t = (
         {"name": domain.name, "path": path, "rows": len(domain)} for domain, path in zip(pair, paths, strict=True)
     )
-    return Shift(described_s, described_t, tuple(comparisons), tuple(notes))
+    return Shift(described_s, described_t, tuple(tests), tuple(notes))
 
 
 def _rows(domain: Domain, method: str) -> Rows:
@@ -220,7 +220,7 @@ def _rows(domain: Domain, method: str) -> Rows:
 
 def _test(
     of: str, pair: Sequence[Domain], samples: Sequence[Sequence[Rows]], seed: int, options: dict[str, Any]
-) -> Comparison:
+) -> ShiftTest:
     try:
         test = two_sample_test(*samples, **options, generator=torch.Generator().manual_seed(seed))
     except ValueError as error:
@@ -230,7 +230,7 @@ def _test(
         tuple((domain.items[row], values[row].item()) for row in rows)
         for domain, values, rows in zip(pair, contributions, test.top_rows(TOP_ROWS), strict=True)
     )
-    return Comparison(of, test, *top)
+    return ShiftTest(of, test, *top)
 
 
 def _check_pair(source: Domain, target: Domain) -> None:

@@ -1,4 +1,4 @@
-"""`jointadapt predict` and `evaluate`: a trained model at work."""
+"""`jointadapt evaluate`: a trained model on labelled data."""
 
 import dataclasses
 import warnings
@@ -7,42 +7,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from jointadapt.cli.printing import as_json, print_json, print_table, stdout, track
+from jointadapt.cli.printing import as_json, print_json, print_table, track
 from jointadapt.errors import UserError
-
-
-@click.command()
-@click.argument("run")
-@click.argument("paths", nargs=-1, required=True)
-@click.option("--out", "-o", help="CSV file to write instead of standard output.")
-@as_json
-def predict(run: str, paths: tuple[str, ...], out: str | None, json_: bool) -> None:
-    """Print class and probability for new data, as CSV: image files, folders, image lists or arrays."""
-    from jointadapt.data.reading import read_paths
-    from jointadapt.runs.folder import write_predictions
-    from jointadapt.runs.model import Model
-
-    model, domains = Model.load(run), read_paths(paths, track=track(json_))
-    results = [(domain, model.predict_proba(domain, track(json_))) for domain in domains]
-    for domain in domains:
-        for note in domain.notes:
-            warnings.warn(note, stacklevel=1)
-    if json_:
-        rows = [
-            {"item": item, "class": model.classes[p.argmax()], "probability": p.max().item()}
-            for domain, probabilities in results
-            for item, p in zip(domain.items, probabilities, strict=True)
-        ]
-        print_json({"predictions": rows})
-        return
-    try:
-        with open(out, "x", newline="", encoding="utf-8", errors="surrogateescape") if out else stdout() as file:  # noqa: PTH123
-            for number, (domain, probabilities) in enumerate(results):
-                write_predictions(file, domain.unlabelled(), probabilities, model.classes, header=number == 0)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError) or out is None:
-            raise
-        raise UserError(f"{out} cannot be written ({error.strerror}); choose another --out.") from error
 
 
 @click.command()

@@ -5,10 +5,10 @@ import click
 from jointadapt.cli.printing import as_json, print_json
 
 
-@click.command("ls")
+@click.command()
 @click.argument("what", required=False, type=click.Choice(["methods", "backbones", "benchmarks", "recipes"]))
 @as_json
-def list_(what: str | None, json_: bool) -> None:
+def ls(what: str | None, json_: bool) -> None:
     """List methods, backbones, benchmarks and recipes."""
     from jointadapt.data.benchmarks import benchmark_names
     from jointadapt.experiment.recipes import recipe_names

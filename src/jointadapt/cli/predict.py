@@ -1,0 +1,36 @@
+"""`jointadapt predict`: a trained model on new data."""
+
+import warnings
+
+import click
+
+from jointadapt.cli.printing import as_json, output, print_json, track
+
+
+@click.command()
+@click.argument("run")
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--out", "-o", help="CSV file to write instead of standard output.")
+@as_json
+def predict(run: str, paths: tuple[str, ...], out: str | None, json_: bool) -> None:
+    """Print class and probability for new data, as CSV: image files, folders, image lists or arrays."""
+    from jointadapt.data.reading import read_paths
+    from jointadapt.runs.folder import write_predictions
+    from jointadapt.runs.model import Model
+
+    model, domains = Model.load(run), read_paths(paths, track=track(json_))
+    results = [(domain, model.predict_proba(domain, track(json_))) for domain in domains]
+    for domain in domains:
+        for note in domain.notes:
+            warnings.warn(note, stacklevel=1)
+    if json_:
+        rows = [
+            {"item": item, "class": model.classes[p.argmax()], "probability": p.max().item()}
+            for domain, probabilities in results
+            for item, p in zip(domain.items, probabilities, strict=True)
+        ]
+        print_json({"predictions": rows})
+        return
+    with output(out) as file:
+        for number, (domain, probabilities) in enumerate(results):
+            write_predictions(file, domain.unlabelled(), probabilities, model.classes, header=number == 0)
