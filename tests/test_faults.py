@@ -25,7 +25,7 @@ from jointadapt.experiment import train
 from jointadapt.methods.registry import build_method
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.network import Activations, Network
-from jointadapt.training.monitor import FIRST_STEP, Checkup
+from jointadapt.training.monitor import FIRST_STEP, CollapseMonitor
 from jointadapt.training.trainer import Condition, Trainer
 
 ROUNDING = 1e-12  # of a share that is 0 in exact arithmetic
@@ -206,7 +206,7 @@ def test_items_of_a_step_are_its_rows() -> None:
 
 
 def test_collapse_is_told_once_after_two_looks_in_a_row() -> None:
-    checkup = Checkup(steps=2000)
+    checkup = CollapseMonitor(steps=2000)
     assert not checkup.due(FIRST_STEP - 1)
     assert [step for step in range(1, 501) if checkup.due(step)] == [100, 200, 300, 400, 500]
     bad, good = Condition(1, 1e-5), Condition(2, 0.5)

@@ -73,7 +73,7 @@ def test_one_rank_communicates_nothing() -> None:
     x, ranks = torch.randn(3, 2), Ranks()
     assert ranks.gather(x, ranks.numbers(1, 2, device=x.device)) is x
     state = torch.get_rng_state()
-    with ranks.own_chance(0, x.device):
+    with ranks.own_rng(0, x.device):
         torch.rand(1)
     assert not torch.equal(torch.get_rng_state(), state)
 

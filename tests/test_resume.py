@@ -260,7 +260,7 @@ def test_torch_reads_a_checkpoint_and_finds_everything_in_it(command: Command, h
     assert command(*_train("run", *ARRAYS, "--no-baseline", "--method", "jan-a", "--steps", 3)).code == 0
     state = torch.load(here / "run" / "checkpoints" / "step-00000003.pt", weights_only=True)
     assert {*state} == {"objective", "optimizer", "precision", "step", "chance", "config", "rows", "candidates"}
-    assert {*state["chance"]} == {"torch", "cuda", "numpy", "python"}
+    assert {*state["rng_state"]} == {"torch", "cuda", "numpy", "python"}
     assert {name.partition(".")[0] for name in state["objective"]} == {"network", "method"}
     assert len(state["optimizer"]["state"]) == len(state["optimizer"]["param_groups"][0]["params"]) + sum(
         len(group["params"]) for group in state["optimizer"]["param_groups"][1:]

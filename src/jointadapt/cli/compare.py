@@ -65,7 +65,7 @@ def compare(
     check_criterion(criterion, options)
     comparison, absent = plan(benchmark, root, **lists, seeds=seeds, recipe=recipe, out=out, **options)
     if launcher == "ray":
-        from jointadapt.comparison.ray import on_ray
+        from jointadapt.comparison.ray_cluster import on_ray
 
         if jobs is not None:
             raise UserError("--jobs counts local processes; --launcher ray runs as many as the cluster has cores.")

@@ -18,6 +18,7 @@ from jointadapt.experiment.prepare import choose_backbone, workers
 from jointadapt.networks.backbones import Backbone, build_backbone
 from jointadapt.networks.features import features_of, recorded
 from jointadapt.runtime.progress import Track
+from jointadapt.runtime.random_state import preserved_rng_state
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ def shared_data(comparison: Comparison, configs: Sequence[Config], track: Track)
     first, config = next(iter(domains.values())), configs[0]
     name, shell = choose_backbone(config.backbone, first), None
     if first.holds_images and config.frozen:
-        torch.manual_seed(config.seed)
-        backbone = build_backbone(name, config.weights)
+        with preserved_rng_state():
+            torch.manual_seed(config.seed)
+            backbone = build_backbone(name, config.weights)
         place = device_of(config), comparison.cache, workers(config), track
         domains = {n: features_of(domain, backbone, name, *place) for n, domain in domains.items()}
         shell = recorded(backbone)

@@ -1,14 +1,11 @@
 """Configuration → data, network, method, training, evaluation, report: the only room that knows all the others."""
 
 import tempfile
-import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from lightning_fabric import Fabric
 
 from jointadapt.config import BASELINE, Config, make_config
 from jointadapt.data import Domain
@@ -19,14 +16,16 @@ from jointadapt.experiment.devices import begins_alone, device_of, launch
 from jointadapt.experiment.fit import FREE_OPTIONS, not_as_begun
 from jointadapt.experiment.prepare import Given, Prepared, as_domain, choose_backbone, prepare, read_role, read_task
 from jointadapt.experiment.run import Run, train_method
+from jointadapt.experiment.session import Session
 from jointadapt.experiment.trade_off import choose_trade_off
 from jointadapt.methods.registry import check_method, is_source_free
 from jointadapt.reporting.run_report import write_report
 from jointadapt.runs.folder import RunFolder, free_folder
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
+from jointadapt.runtime.random_state import preserved_rng_state
 from jointadapt.selection.models import CANDIDATES
-from jointadapt.training.distributed import Ranks, lost_ranks_told
+from jointadapt.training.distributed import lost_ranks_told
 
 __all__ = ["Run", "device_of", "execute", "execute_prepared", "resume", "train"]
 
@@ -88,50 +87,21 @@ def execute(
     resuming: bool = False,
 ) -> Run:
     """Return the run of a configuration; domains that are not given are read from its paths."""
-    for name in CANDIDATES if config.method == AUTO else (config.method,):
-        check_method(name, config.trade_off)  # a method that cannot be should fail before any work
-    if config.method == AUTO and config.trade_off == "search":
-        raise UserError("--method auto chooses among methods at one --trade-off each; search it for one method.")
-    cache = Path(config.cache) if config.cache else default_cache()
-    if config.benchmark or config.root or config.task:
-        source, target = read_task(config, cache, track)
-    source = source or read_role(config.source, "source", cache, track)
-    target = target or read_role(config.target, "target", cache, track)
-    out = Path(config.out) if config.out else free_folder(source.name, target.name, config.method)
-    with RunFolder(out).held(empty=not resuming) if begins_alone(config) else nullcontext():
-        fabric = launch(config)
-        ranks = Ranks.of(fabric)
-        out = Path(fabric.broadcast(str(out)))
-        config = replace(config, backbone=choose_backbone(config.backbone, source), out=str(out))
-        track = track if fabric.is_global_zero else silent
-        with fabric.rank_zero_first(local=True):  # the others find its features in the cache
-            data = prepare(config, source, target, fabric.device, cache, track)
-        ranks.require(min(config.batch_size, len(data.source), len(data.target)))
-        for note in data.notes if fabric.is_global_zero else ():
-            warnings.warn(note, stacklevel=2)
-        RunFolder(out, fabric.is_global_zero).write_config(config)
-        with lost_ranks_told(out):
-            run = _train_all(config, data, fabric, track)
-            if config.report and fabric.is_global_zero:
-                write_report(out, lambda row: thumbnail(data.pictures, row))
-            fabric.barrier()
+    _check(config)
+    source, target = _read_domains(config, source, target, track)
+    out = config.out or str(free_folder(source.name, target.name, config.method))
+    config = replace(config, out=out, backbone=choose_backbone(config.backbone, source))
+    with preserved_rng_state(), _held(config, resuming):
+        session = _begin(config, source, target, track)
+        for note in session.data.notes:
+            session.warn(note)
+        session.folder.write_config(session.config)
+        with lost_ranks_told(session.folder.path):
+            run = _train_all(session)
+            if session.writes and session.config.report:
+                write_report(session.folder.path, lambda row: thumbnail(session.data.pictures, row))
+            session.wait()
     return run
-
-
-def _train_all(config: Config, data: Prepared, fabric: Fabric, track: Track) -> Run:
-    """Return the run of the method, after its baseline and the choices that were asked for."""
-    out, baseline = Path(config.out), None
-    try:
-        if config.method != BASELINE and (config.baseline or config.method == AUTO or is_source_free(config.method)):
-            plain = replace(config, method=BASELINE, trade_off="auto", baseline=False, out=str(out / BASELINE))
-            baseline = train_method(plain, data, None, fabric, track)
-        if config.trade_off == "search":
-            config = replace(config, trade_off=choose_trade_off(config, data, baseline, fabric, track))
-        if config.method == AUTO and baseline is not None:
-            return choose_method(config, data, baseline, fabric, track)
-        return train_method(config, data, baseline, fabric, track)
-    except Interrupted as stop:
-        raise Interrupted(stop.number, out) from None
 
 
 def execute_prepared(config: Config, data: Prepared) -> Run:
@@ -139,5 +109,58 @@ def execute_prepared(config: Config, data: Prepared) -> Run:
 
     `config.out` may be the folder of an interrupted run, which is finished, or of a finished one, which is read.
     """
-    with RunFolder(Path(config.out)).held():
-        return _train_all(config, data, launch(config), silent)
+    with preserved_rng_state(), RunFolder(Path(config.out)).held():
+        return _train_all(Session(config, data, launch(config), silent))
+
+
+def _check(config: Config) -> None:
+    """Refuse a method that cannot be before any work is done."""
+    for name in CANDIDATES if config.method == AUTO else (config.method,):
+        check_method(name, config.trade_off)
+    if config.method == AUTO and config.trade_off == "search":
+        raise UserError("--method auto chooses among methods at one --trade-off each; search it for one method.")
+
+
+def _read_domains(config: Config, source: Domain | None, target: Domain | None, track: Track) -> tuple[Domain, Domain]:
+    """Return the domains that were given, and those of the configuration where none was."""
+    cache = Path(config.cache) if config.cache else default_cache()
+    if config.benchmark or config.root or config.task:
+        return read_task(config, cache, track)
+    source = source or read_role(config.source, "source", cache, track)
+    return source, target or read_role(config.target, "target", cache, track)
+
+
+@contextmanager
+def _held(config: Config, resuming: bool) -> Iterator[None]:
+    """Hold the run's folder: the process that begins does it for those that it starts."""
+    with RunFolder(Path(config.out)).held(empty=not resuming) if begins_alone(config) else nullcontext():
+        yield
+
+
+def _begin(config: Config, source: Domain, target: Domain, track: Track) -> Session:
+    """Return the session of a run: its processes launched, its data as the network gets them."""
+    fabric = launch(config)
+    config = replace(config, out=fabric.broadcast(config.out))
+    track = track if fabric.is_global_zero else silent
+    cache = Path(config.cache) if config.cache else default_cache()
+    with fabric.rank_zero_first(local=True):  # the others find its features in the cache
+        data = prepare(config, source, target, fabric.device, cache, track)
+    session = Session(config, data, fabric, track)
+    session.ranks.require(min(config.batch_size, len(data.source), len(data.target)))
+    return session
+
+
+def _train_all(session: Session) -> Run:
+    """Return the run of the method, after its baseline and the choices that were asked for."""
+    config, baseline = session.config, None
+    try:
+        if config.method != BASELINE and (config.baseline or config.method == AUTO or is_source_free(config.method)):
+            plain = {"method": BASELINE, "trade_off": "auto", "baseline": False}
+            baseline = train_method(session.within(BASELINE, **plain), None)
+        if config.trade_off == "search":
+            session = replace(session, config=replace(config, trade_off=choose_trade_off(session, baseline)))
+        if config.method == AUTO and baseline is not None:
+            return choose_method(session, baseline)
+        return train_method(session, baseline)
+    except Interrupted as stop:
+        raise Interrupted(stop.number, session.folder.path) from None

@@ -1,94 +1,116 @@
 """`--method auto`: several methods trained, one chosen without target labels."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
+from typing import Any
 
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from jointadapt.config import BASELINE, Config
-from jointadapt.data import Domain
+from jointadapt.config import BASELINE
 from jointadapt.data.domain import some_rows
-from jointadapt.diagnostics.shift_kind import diagnose
+from jointadapt.diagnostics.shift_kind import Diagnosis, diagnose
 from jointadapt.evaluation.calibration import calibration_error, cooling_temperature, tempered
-from jointadapt.experiment.prepare import Prepared, workers
-from jointadapt.experiment.run import Run, compare_with, read_predicted, train_method
-from jointadapt.networks.features import features_of
-from jointadapt.runs.folder import RunFolder
+from jointadapt.experiment.run import Run, compare_with, read_finished, read_predicted, train_method
+from jointadapt.experiment.session import Session
 from jointadapt.runs.model import Model
-from jointadapt.runtime.files import default_cache
-from jointadapt.runtime.progress import Track
 from jointadapt.selection.models import CANDIDATES, Choice, choose_model
 
 AUTO = "auto"
 COMPARED_ROWS = 2_000  # of each domain, by which the models are compared
 
 
-def choose_method(config: Config, data: Prepared, baseline: Run, fabric: Fabric, track: Track) -> Run:
+def choose_method(session: Session, baseline: Run) -> Run:
     """Train the candidates, each in a run folder of its own; the files of the best, or the baseline's, become ours."""
-    folder = RunFolder(Path(config.out), fabric.is_global_zero)
-    if folder.finished:
-        return Run(Model.load(folder.path), folder.read_summary(), folder.path)
-    some = [some_rows(len(domain), COMPARED_ROWS) for domain in (data.source, data.target)]
-    with fabric.rank_zero_first(local=True):
-        rows_s, rows_t = (
-            _rows_as_they_come(domain.select(rows.tolist()), config, data, fabric, track)
-            for domain, rows in zip((data.source, data.target), some, strict=True)
-        )
-    labels = data.source.labels[some[0]]
-    diagnosis = diagnose(rows_s, labels, rows_t, config.seed)
+    if session.folder.finished:
+        return read_finished(session.folder)
+    rows = _rows_as_they_come(session)
+    diagnosis = diagnose(*rows, session.config.seed)
     runs = {BASELINE: baseline}
     for name in () if diagnosis.too_few else CANDIDATES:
-        candidate = replace(config, method=name, baseline=False, out=str(folder.path / "candidates" / name))
-        runs[name] = train_method(candidate, data, baseline, fabric, track)
-    predicted = {name: read_predicted(run.folder, data.target) for name, run in runs.items() if run.folder is not None}
+        runs[name] = train_method(session.within("candidates", name, method=name, baseline=False), baseline)
+    target = session.data.target
+    predicted = {name: read_predicted(run.folder, target) for name, run in runs.items() if run.folder is not None}
+    choice = session.fabric.broadcast(_choose(session, rows, diagnosis, predicted))
+    model, found = _become(session, runs[choice.chosen], choice)
+    summary = {
+        **runs[choice.chosen].summary,
+        **_told(session, choice, baseline, predicted[choice.chosen]),
+        **found,
+        "candidates": _scored(choice, runs),
+        "diagnosis": diagnosis.to_dict(),
+        "seconds": round(sum(run.summary["seconds"] for run in runs.values()), 1),
+    }
+    session.folder.write_summary(summary)
+    session.wait()
+    return Run(model, summary, session.folder.path)
+
+
+def _compared_rows(session: Session) -> tuple[Tensor, Tensor]:
+    """Return the indices of the source rows, and of the target rows, by which the models are compared."""
+    source, target = session.data.source, session.data.target
+    return some_rows(len(source), COMPARED_ROWS), some_rows(len(target), COMPARED_ROWS)
+
+
+def _rows_as_they_come(session: Session) -> tuple[Tensor, Tensor, Tensor]:
+    """Return source rows (n, d), their labels, and target rows (m, d) that no training has moved.
+
+    They are arrays, or images by the backbone's features before training.
+    """
+    found, data, some = [], session.data, _compared_rows(session)
+    with session.first_alone(local=True):
+        for domain, rows in zip((data.source, data.target), some, strict=True):
+            domain = domain.select(rows.tolist())
+            domain = session.features(domain) if domain.holds_images else domain
+            found.append(domain.rows(range(len(domain))).flatten(1))
+    return found[0], data.source.labels[some[0]], found[1]
+
+
+def _choose(
+    session: Session,
+    rows: tuple[Tensor, Tensor, Tensor],
+    diagnosis: Diagnosis,
+    predicted: Mapping[str, Tensor],
+) -> Choice:
+    """Return the choice by the rows as they come and each model's predictions; source-only for too few rows."""
     if diagnosis.too_few:
-        choice = Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
-    else:
-        choice = choose_model(rows_s, labels, rows_t, {name: classes[some[1]] for name, classes in predicted.items()})
-    choice = fabric.broadcast(choice)
-    chosen = runs[choice.chosen]
+        return Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
+    _, some = _compared_rows(session)
+    return choose_model(*rows, {name: classes[some] for name, classes in predicted.items()})
+
+
+def _become(session: Session, chosen: Run, choice: Choice) -> tuple[Model, dict[str, Any]]:
+    """Write the chosen run's files as this run's, its model softened; return that, and what the summary says of it."""
+    folder, target = session.folder, session.data.target
     assert chosen.folder is not None
     folder.take(chosen.folder)
-    of_model = chosen.model.activations_of_features if data.frozen else chosen.model.activations
-    _, probabilities = of_model(data.target, track)
+    of_model = chosen.model.activations_of_features if session.data.frozen else chosen.model.activations
+    _, probabilities = of_model(target, session.track)
     temperature = cooling_temperature(probabilities, choice.believed)
     calibrated = tempered(probabilities, temperature)
     model = replace(chosen.model, temperature=temperature)
     if folder.writes:
         model.save(folder.model)
-    folder.write_predictions(data.target, calibrated)
-    against = compare_with(baseline, predicted[choice.chosen], data.target, choice.chosen)
-    compared = "" if choice.chosen == BASELINE else " " + against["verdict"]
-    summary = {
-        **chosen.summary,
-        "method": f"{AUTO}: {choice.chosen}",
-        **against,
-        "verdict": choice.reason + compared,
-        "chosen": choice.chosen,
-        "candidates": {
-            name: {"evaluation": run.summary["evaluation"], **asdict(choice.scores[name])}
-            for name, run in runs.items()
-            if name in choice.scores
-        },
-        "diagnosis": diagnosis.to_dict(),
-        "confidence": calibrated.max(1).values.mean().item(),
-        "calibration": {
-            "temperature": temperature,
-            "believed_accuracy": 100 * choice.believed,
-            "error_before": calibration_error(probabilities, data.target.labels),
-            "error": calibration_error(calibrated, data.target.labels),
-        },
-        "seconds": round(sum(run.summary["seconds"] for run in runs.values()), 1),
+    folder.write_predictions(target, calibrated)
+    calibration = {
+        "temperature": temperature,
+        "believed_accuracy": 100 * choice.believed,
+        "error_before": calibration_error(probabilities, target.labels),
+        "error": calibration_error(calibrated, target.labels),
     }
-    folder.write_summary(summary)
-    fabric.barrier()
-    return Run(model, summary, folder.path)
+    return model, {"confidence": calibrated.max(1).values.mean().item(), "calibration": calibration}
 
 
-def _rows_as_they_come(domain: Domain, config: Config, data: Prepared, fabric: Fabric, track: Track) -> Tensor:
-    """Return rows (n, d) that no training has moved: arrays, or images by the backbone's features before it."""
-    if domain.holds_images:
-        cache = Path(config.cache) if config.cache else default_cache()
-        domain = features_of(domain, data.backbone, config.backbone, fabric.device, cache, workers(config), track)
-    return domain.rows(range(len(domain))).flatten(1)
+def _told(session: Session, choice: Choice, baseline: Run, predicted: Tensor) -> dict[str, Any]:
+    """Return what the summary says of the choice, in words and beside the source-only model."""
+    against = compare_with(baseline, predicted, session.data.target, choice.chosen)
+    compared = "" if choice.chosen == BASELINE else " " + against["verdict"]
+    verdict = choice.reason + compared
+    return {"method": f"{AUTO}: {choice.chosen}", **against, "verdict": verdict, "chosen": choice.chosen}
+
+
+def _scored(choice: Choice, runs: Mapping[str, Run]) -> dict[str, dict[str, Any]]:
+    """Return for each model that was compared its scores, and its target accuracy where that is known."""
+    compared = {name: run for name, run in runs.items() if name in choice.scores}
+    return {
+        name: {"evaluation": run.summary["evaluation"], **asdict(choice.scores[name])} for name, run in compared.items()
+    }

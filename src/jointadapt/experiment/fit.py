@@ -1,30 +1,28 @@
 """One training: from the newest checkpoint, if there is one, to the last step."""
 
 import copy
-import warnings
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
-from jointadapt.config import Config
 from jointadapt.data import Batches
 from jointadapt.data.target_labels import join_labelled
 from jointadapt.errors import Interrupted, UserError
-from jointadapt.experiment.prepare import Prepared, workers
+from jointadapt.experiment.prepare import workers
+from jointadapt.experiment.session import Session
 from jointadapt.methods.registry import build_method, is_source_free
 from jointadapt.networks.features import recorded
 from jointadapt.networks.network import Network
-from jointadapt.runs.folder import RunFolder
-from jointadapt.runtime.progress import Track
 from jointadapt.runtime.signals import stop_requests
 from jointadapt.selection.checkpoints import Candidates
-from jointadapt.training.monitor import Checkup, divergence
-from jointadapt.training.trainer import Trainer
+from jointadapt.training.monitor import CollapseMonitor, divergence
+from jointadapt.training.trainer import Record, Trainer
 
-RECORDS = 200
+RECORDS = 200  # of a run
+CHECKPOINTS = 10
 # What may change between an interruption and its resumption.
 FREE_OPTIONS = (
     "source",
@@ -44,25 +42,115 @@ FREE_OPTIONS = (
 )
 
 
-def fit(
-    config: Config,
-    candidates: Candidates,
-    data: Prepared,
-    trained: Network | None,
-    folder: RunFolder,
-    fabric: Fabric,
-    track: Track,
-) -> Network:
-    """Return the network as the last step left it; checkpoints and records go to the folder."""
-    torch.manual_seed(config.seed)
+def fit(session: Session, candidates: Candidates, trained: Network | None) -> Network:
+    """Return the network as the last step left it; checkpoints and records go to the session's folder.
+
+    Args:
+        trained: the source-only network, from which a method that looks at no source row begins.
+    """
+    torch.manual_seed(session.config.seed)
+    network = _build_network(session, trained)
+    training = Training(session, candidates, network, _build_trainer(session, network), _batches(session, candidates))
+    training.restore()
+    with stop_requests() as requested:
+        for record in training.records():
+            stop = training.trainer.largest(*requested[:1])
+            training.follow(record, bool(stop))
+            if stop:
+                session.wait()
+                raise Interrupted(stop)
+    return network
+
+
+@dataclass
+class Training:
+    """A training and what is done beside its steps: records, looks at collapse, candidates, checkpoints."""
+
+    session: Session
+    candidates: Candidates
+    network: Network
+    trainer: Trainer
+    batches: Batches
+    monitor: CollapseMonitor = field(init=False)
+    record_every: int = field(init=False)
+    checkpoint_every: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = self.session.config
+        self.monitor, self.record_every = CollapseMonitor(config.steps), max(1, config.steps // RECORDS)
+        regularly = max(1, config.steps // CHECKPOINTS)
+        self.checkpoint_every = regularly if config.checkpoint_every == "auto" else config.checkpoint_every
+
+    def restore(self) -> None:
+        """Go back to the newest checkpoint of the same training, if there is one."""
+        folder = self.session.folder
+        with self.session.first_alone():  # it sets damaged checkpoints aside, the others then read the same one
+            state = folder.read_checkpoint()
+        if state is not None:
+            _check_same_training(state, self.about, folder.path)
+            self.trainer.restore(state)
+            self.candidates.restore(state["candidates"])
+        folder.start_metrics(self.trainer.step)
+
+    def records(self) -> Iterator[Record]:
+        """Yield a record after each step that is left."""
+        config, start = self.session.config, self.trainer.step
+        batches = self.batches.iterate(start, config.steps, workers(config))
+        return self.session.track(self.trainer.train(batches), config.steps, f"training {config.method}", start)
+
+    def follow(self, record: Record, stop: bool) -> None:
+        """Do what a step asks for: end a diverged training, write its record, tell of collapse, keep a checkpoint."""
+        last = record.step == self.session.config.steps
+        written = last or record.step % self.record_every == 0
+        regular = last or record.step % self.checkpoint_every == 0
+        if self.session.fabric.device.type == "cpu" or written or regular or stop:
+            self._check_finite()
+        if written:
+            self.session.folder.add_metrics(record.numbers())
+        if self.monitor.due(record.step):
+            for note in self.monitor.look(record.step, self.trainer.condition()):
+                self.session.warn(f"{self.session.config.method}, {note}")
+        if regular and self.candidates.watched:
+            self.candidates.add(record.step, self.network)
+        if regular or stop:
+            state = {**self.trainer.state(), **self.about, "candidates": self.candidates.state()}
+            self.session.folder.save_checkpoint(record.step, state)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a checkpoint says of its training, so that no other one goes on from it."""
+        data = self.session.data
+        rows = {"source": len(data.source), "target": len(data.target)}
+        return {"config": asdict(self.session.config), "rows": rows}  # pyright: ignore[reportArgumentType]
+
+    def _check_finite(self) -> None:
+        if fault := self.trainer.fault():
+            raise divergence(fault, self.batches, self.session.folder.describe_checkpoints())
+
+
+def _build_network(session: Session, trained: Network | None) -> Network:
+    """Return a new network for the session's data, of a source-free method with the trained one's weights."""
+    config, data = session.config, session.data
     backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
     network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
     if is_source_free(config.method):
         assert trained is not None
         _inherit(network, trained)
+    return network
+
+
+def _inherit(network: Network, trained: Network) -> None:
+    """Start from a trained network, and keep its classifier as it is."""
+    own = network.state_dict()
+    network.load_state_dict({**own, **{key: value for key, value in trained.state_dict().items() if key in own}})
+    network.classifier.requires_grad_(False)
+
+
+def _build_trainer(session: Session, network: Network) -> Trainer:
+    config = session.config
     method = build_method(config.method, network.widths, vars(config))
-    trainer = Trainer(
-        fabric,
+    return Trainer(
+        session.fabric,
         network,
         method,
         steps=config.steps,
@@ -76,46 +164,17 @@ def fit(
         compiled=config.compile,
         sharpness=config.sharpness,
     )
-    about = {"config": asdict(config), "rows": {"source": len(data.source), "target": len(data.target)}}  # pyright: ignore[reportArgumentType]
-    with fabric.rank_zero_first():  # it sets damaged checkpoints aside, the others then read the same one
-        state = folder.read_checkpoint()
-    if state is not None:
-        _check_same_training(state, about, folder.path)
-        trainer.restore(state)
-        candidates.restore(state["candidates"])
-    folder.start_metrics(trainer.step)
-    preprocessing = network.backbone.preprocessing
+
+
+def _batches(session: Session, candidates: Candidates) -> Batches:
+    """Return this process's part of every batch; labelled target rows join the source's."""
+    config, data, ranks = session.config, session.data, session.ranks
+    preprocessing = data.backbone.preprocessing
     transform = preprocessing.training() if preprocessing and data.source.holds_images else None
     source = candidates.training_source
     if data.given is not None:
         source = join_labelled(source, data.target, data.given)
-    batches = Batches(source, data.target, config.batch_size, config.seed, transform, trainer.part)
-    every = max(1, config.steps // 10) if config.checkpoint_every == "auto" else config.checkpoint_every
-    checkup = Checkup(config.steps)
-    at_once = fabric.device.type == "cpu"
-    with stop_requests() as requested:
-        records = trainer.train(batches.iterate(trainer.step, config.steps, workers(config)))
-        for record in track(records, config.steps, f"training {config.method}", trainer.step):
-            written = record.step % max(1, config.steps // RECORDS) == 0 or record.step == config.steps
-            regular = record.step % every == 0 or record.step == config.steps
-            stop = trainer.largest(*requested[:1])
-            kept = stop or regular
-            if (at_once or written or kept) and (fault := trainer.fault()):
-                raise divergence(fault, batches, folder.describe_checkpoints())
-            if written:
-                folder.add_metrics(record.numbers())
-            if checkup.due(record.step):
-                notes = checkup.look(record.step, trainer.condition())
-                for note in notes if folder.writes else ():
-                    warnings.warn(f"{config.method}, {note}", stacklevel=2)
-            if regular and candidates.watched:
-                candidates.add(record.step, network)
-            if kept:
-                folder.save_checkpoint(record.step, {**trainer.state(), **about, "candidates": candidates.state()})
-            if stop:
-                fabric.barrier()
-                raise Interrupted(stop)
-    return network
+    return Batches(source, data.target, config.batch_size, config.seed, transform, (ranks.rank, ranks.count))
 
 
 def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
@@ -134,10 +193,3 @@ def not_as_begun(folder: Path, name: str, before: Any, after: Any) -> UserError:
         f"{folder} was begun with {name} = {before!r}, and now it is {after!r}; set it back, or start a new "
         "run with another --out."
     )
-
-
-def _inherit(network: Network, trained: Network) -> None:
-    """Start from a trained network, and keep its classifier as it is."""
-    own = network.state_dict()
-    network.load_state_dict({**own, **{key: value for key, value in trained.state_dict().items() if key in own}})
-    network.classifier.requires_grad_(False)

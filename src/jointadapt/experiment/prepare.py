@@ -18,6 +18,7 @@ from jointadapt.errors import UserError
 from jointadapt.networks.backbones import Backbone, build_backbone
 from jointadapt.networks.features import features_of, recorded
 from jointadapt.runtime.progress import Track
+from jointadapt.runtime.random_state import preserved_rng_state
 
 Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
 
@@ -94,8 +95,9 @@ def prepare(
     if config.target_labels:
         given = label_rows(target, read_labels(config.target_labels))
         target = replace(target, labels=target.labels.where(given == UNLABELLED, UNLABELLED))
-    torch.manual_seed(config.seed)
-    backbone = build_backbone(config.backbone, config.weights, source.shape)
+    with preserved_rng_state():
+        torch.manual_seed(config.seed)
+        backbone = build_backbone(config.backbone, config.weights, source.shape)
     frozen = config.frozen and source.holds_images
     pictures, shape = target, source.shape
     if frozen:

@@ -4,28 +4,25 @@ import platform
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torchvision
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from jointadapt.config import Config
 from jointadapt.data import UNLABELLED, Domain
 from jointadapt.data.batches import share
-from jointadapt.data.domain import Transform, some_rows
+from jointadapt.data.domain import some_rows
 from jointadapt.evaluation.metrics import evaluate, verdict
 from jointadapt.evaluation.predict import activations
 from jointadapt.experiment.fit import fit
 from jointadapt.experiment.prepare import Prepared
+from jointadapt.experiment.session import Session
 from jointadapt.networks.network import Network
 from jointadapt.runs.folder import RunFolder
 from jointadapt.runs.model import Model
-from jointadapt.runtime.progress import Track
 from jointadapt.selection.checkpoints import Candidates
 from jointadapt.selection.guard import shares
-from jointadapt.training.distributed import Ranks
 from jointadapt.version import __version__
 
 PICTURED_ROWS = 300
@@ -40,41 +37,101 @@ class Run:
     folder: Path | None
 
 
-def train_method(config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, track: Track) -> Run:
+class Outputs(NamedTuple):
+    """What a network makes of a domain: features of some rows, by their indices, and probabilities of all."""
+
+    rows: Tensor
+    features: Tensor
+    probabilities: Tensor
+
+    @property
+    def predicted(self) -> Tensor:
+        """The class of each row."""
+        return self.probabilities.argmax(1)
+
+
+def train_method(session: Session, baseline: Run | None) -> Run:
     """Train one method, from its newest checkpoint if it has one, and write all of the run folder but the report."""
-    folder = RunFolder(Path(config.out), fabric.is_global_zero)
+    config, data, folder = session.config, session.data, session.folder
     if folder.finished:
-        return Run(Model.load(folder.path), folder.read_summary(), folder.path)
+        return read_finished(folder)
     folder.write_config(config)
     started = time.monotonic()
-    ranks = Ranks.of(fabric)
-    candidates = Candidates(config.select, data.source, data.target, expected_shares(baseline, data), ranks=ranks)
-    trained = None if baseline is None else baseline.model.network
-    network = fit(config, candidates, data, trained, folder, fabric, track)
+    expected = expected_shares(baseline, data)
+    candidates = Candidates(config.select, data.source, data.target, expected, ranks=session.ranks)
+    network = fit(session, candidates, None if baseline is None else baseline.model.network)
     candidates.settle(network)
     network.float()  # also after training in float64, as rows are float32
-    backbone = network.backbone
-    transform = backbone.preprocessing.evaluation() if data.source.holds_images and backbone.preprocessing else None
-    rows_s, rows_t = (some_rows(len(domain), PICTURED_ROWS) for domain in (data.source, data.target))
-    features_s, probabilities_s = _activations(network, data.source, rows_s, transform, ranks, track)
-    features_t, probabilities_t = _activations(network, data.target, rows_t, transform, ranks, track)
-    predicted = probabilities_t.argmax(1)
+    source, target = (_predict(session, network, domain) for domain in (data.source, data.target))
+    model = _keep(session, network, source, target)
+    summary = _summarise(session, candidates, source, target, baseline)
+    summary["seconds"] = round(time.monotonic() - started, 1)
+    folder.write_summary(summary)
+    session.wait()
+    return Run(model, summary, folder.path)
+
+
+def read_finished(folder: RunFolder) -> Run:
+    """Return the run of a folder in which everything was written."""
+    return Run(Model.load(folder.path), folder.read_summary(), folder.path)
+
+
+def _predict(session: Session, network: Network, domain: Domain) -> Outputs:
+    """Return what the network makes of a domain; each process passes a part of it through the network."""
+    preprocessing, ranks = network.backbone.preprocessing, session.ranks
+    transform = preprocessing.evaluation() if domain.holds_images and preprocessing else None
+    pictured = some_rows(len(domain), PICTURED_ROWS)
+    parts = [share(len(domain), rank, ranks.count) for rank in range(ranks.count)]
+    kept = [[row - part.start for row in pictured.tolist() if row in part] for part in parts]
+    own = domain if ranks.count == 1 else domain.select(parts[ranks.rank])
+    seen = activations(network, own, transform, track=session.track, pictured={*kept[ranks.rank]})
+    device = next(network.parameters()).device
+    lengths = [[[len(rows)] for rows in each] for each in (kept, parts)]
+    gathered = (ranks.gather(x.to(device), rows).cpu() for x, rows in zip(seen, lengths, strict=True))
+    return Outputs(pictured, *gathered)
+
+
+def _keep(session: Session, network: Network, source: Outputs, target: Outputs) -> Model:
+    """Write the model, its predictions and the features for the report's pictures, and return the model."""
+    data, folder = session.data, session.folder
     if data.frozen:
         network.backbone = data.backbone
-    model = Model(network.cpu().eval(), data.source.classes, config, data.shape)
+    model = Model(network.cpu().eval(), data.source.classes, session.config, data.shape)
     if folder.writes:
         model.save(folder.model)
-    folder.write_predictions(data.target, probabilities_t)
+    folder.write_predictions(data.target, target.probabilities)
     folder.write_features(
-        source=features_s.numpy(),
-        target=features_t.numpy(),
-        source_labels=data.source.labels[rows_s].numpy(),
-        target_predicted=predicted[rows_t].numpy(),
-        target_labels=data.target.labels[rows_t].numpy(),
+        source=source.features.numpy(),
+        target=target.features.numpy(),
+        source_labels=data.source.labels[source.rows].numpy(),
+        target_predicted=target.predicted[target.rows].numpy(),
+        target_labels=data.target.labels[target.rows].numpy(),
     )
-    evaluation = evaluate(predicted, data.target.labels, len(data.source.classes))
-    on_source = evaluate(probabilities_s.argmax(1), data.source.labels, len(data.source.classes))
-    summary = {
+    return model
+
+
+def _summarise(
+    session: Session, candidates: Candidates, source: Outputs, target: Outputs, baseline: Run | None
+) -> dict[str, Any]:
+    """Return what the run found, but for the time it took."""
+    config, data, classes = session.config, session.data, len(session.data.source.classes)
+    evaluation = evaluate(target.predicted, data.target.labels, classes)
+    on_source = evaluate(source.predicted, data.source.labels, classes)
+    chosen = {**candidates.summary(config.steps, evaluation), "trade_off": session.folder.read_trade_offs()}
+    return {
+        **_describe_run(session),
+        "selection": chosen,
+        "source_accuracy": on_source.accuracy if on_source else None,
+        "confidence": target.probabilities.max(1).values.mean().item(),
+        "evaluation": asdict(evaluation) if evaluation else None,
+        **compare_with(baseline, target.predicted, data.target, config.method),
+    }
+
+
+def _describe_run(session: Session) -> dict[str, Any]:
+    """Return what the summary says of a run before its numbers: what was trained, on what, with which versions."""
+    config, data = session.config, session.data
+    return {
         "jointadapt": __version__,
         "task": f"{data.source.name} → {data.target.name}",
         **{name: getattr(config, name) for name in ("method", "backbone", "steps", "seed")},
@@ -84,40 +141,12 @@ def train_method(config: Config, data: Prepared, baseline: Run | None, fabric: F
         "target": _describe(data.target, config.target),
         "target_labels": 0 if data.given is None else int((data.given != UNLABELLED).sum()),
         "warnings": list(data.notes),
-        "selection": {
-            **candidates.summary(config.steps, evaluation),
-            "trade_off": folder.read_trade_offs(),
-        },
-        "source_accuracy": on_source.accuracy if on_source else None,
-        "confidence": probabilities_t.max(1).values.mean().item(),
-        "evaluation": asdict(evaluation) if evaluation else None,
-        **compare_with(baseline, predicted, data.target, config.method),
-        "seconds": round(time.monotonic() - started, 1),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
             "torchvision": torchvision.__version__,
         },
     }
-    folder.write_summary(summary)
-    fabric.barrier()  # what one rank has written, the others read
-    return Run(model, summary, folder.path)
-
-
-def _activations(
-    network: Network, domain: Domain, pictured: Tensor, transform: Transform | None, ranks: Ranks, track: Track
-) -> tuple[Tensor, Tensor]:
-    """Return features of some rows and probabilities of all; each rank passes a part through the network."""
-    if ranks.count == 1:
-        return activations(network, domain, transform, track=track, pictured={*pictured.tolist()})
-    parts = [share(len(domain), rank, ranks.count) for rank in range(ranks.count)]
-    kept = [[row - part.start for row in pictured.tolist() if row in part] for part in parts]
-    own = parts[ranks.rank]
-    seen = activations(network, domain.select(own), transform, track=track, pictured={*kept[ranks.rank]})
-    device = next(network.parameters()).device
-    lengths = [[[len(rows)] for rows in each] for each in (kept, parts)]
-    features, probabilities = (ranks.gather(x.to(device), rows).cpu() for x, rows in zip(seen, lengths, strict=True))
-    return features, probabilities
 
 
 def expected_shares(baseline: Run | None, data: Prepared) -> Tensor:

@@ -1,56 +1,59 @@
 """`--trade-off search`: λ chosen without target labels."""
 
 import shutil
-from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from statistics import mean
-from typing import Literal
+from typing import Any, Literal
 
-from lightning_fabric import Fabric
-
-from jointadapt.config import Config
 from jointadapt.experiment.fit import fit
-from jointadapt.experiment.prepare import Prepared
 from jointadapt.experiment.run import Run, expected_shares
-from jointadapt.runs.folder import RunFolder
-from jointadapt.runtime.progress import Track
+from jointadapt.experiment.session import Session
 from jointadapt.selection.checkpoints import LAST, Candidates
 from jointadapt.selection.criteria import CRITERIA, FOLDS, choose
-from jointadapt.training.distributed import Ranks
 
 TRADE_OFFS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+PLACE = "trade-off"
 
 
-def choose_trade_off(
-    config: Config, data: Prepared, baseline: Run | None, fabric: Fabric, track: Track
-) -> float | Literal["auto"]:
+def choose_trade_off(session: Session, baseline: Run | None) -> float | Literal["auto"]:
     """Return the λ of the highest score without target labels; every trial is kept in trade-off.json.
 
     The criterion is the one that selects checkpoints, else transfer cross-validation, the paper's. One that holds rows
     out is averaged over folds of the source. A λ is eligible if its model of every fold is; "auto" if none is.
     """
-    out, run = Path(config.out), RunFolder(Path(config.out), fabric.is_global_zero)
-    rule = "transfer-cv" if config.select == LAST else config.select
-    trained = None if baseline is None else baseline.model.network
-    ranks = Ranks.of(fabric)
-    trials = (run.read_trade_offs() or {"trials": []})["trials"]
-    for ceiling, fold in product(TRADE_OFFS, range(FOLDS if CRITERIA[rule].holds_out else 1)):
-        if any((trial["trade_off"], trial["fold"]) == (ceiling, fold) for trial in trials):
-            continue
-        folder = RunFolder(out / "trade-off" / f"{ceiling:g}-{fold}", run.writes)
-        candidates = Candidates(rule, data.source, data.target, expected_shares(baseline, data), fold, ranks)
-        trial = replace(config, trade_off=ceiling, out=str(folder.path))
-        fit(trial, candidates, data, trained, folder, fabric, track)
-        trials.append({"trade_off": ceiling, "fold": fold, **candidates.judged(last=config.select == LAST)})
-        run.write_trade_offs({"rule": rule, "chosen": None, "trials": trials})
-        if run.writes:
-            shutil.rmtree(folder.path)
-    groups = [[trial for trial in trials if trial["trade_off"] == ceiling] for ceiling in TRADE_OFFS]
+    folder, select = session.folder, session.config.select
+    rule = "transfer-cv" if select == LAST else select
+    trials = (folder.read_trade_offs() or {"trials": []})["trials"]
+    done = {(trial["trade_off"], trial["fold"]) for trial in trials}
+    for trade_off, fold in product(TRADE_OFFS, range(FOLDS if CRITERIA[rule].holds_out else 1)):
+        if (trade_off, fold) not in done:
+            trials.append({"trade_off": trade_off, "fold": fold, **_try(session, baseline, rule, trade_off, fold)})
+            folder.write_trade_offs({"rule": rule, "chosen": None, "trials": trials})
+            _forget_trials(session)
+    chosen = _best(trials)
+    folder.write_trade_offs({"rule": rule, "chosen": chosen, "trials": trials})
+    _forget_trials(session)
+    return chosen
+
+
+def _try(session: Session, baseline: Run | None, rule: str, trade_off: float, fold: int) -> dict[str, Any]:
+    """Return the score of a training with this λ, without some of the source rows where the rule holds them out."""
+    data = session.data
+    trial = session.within(PLACE, f"{trade_off:g}-{fold}", trade_off=trade_off)
+    candidates = Candidates(rule, data.source, data.target, expected_shares(baseline, data), fold, session.ranks)
+    fit(trial, candidates, None if baseline is None else baseline.model.network)
+    return candidates.judged(last=session.config.select == LAST)
+
+
+def _best(trials: list[dict[str, Any]]) -> float | Literal["auto"]:
+    """Return the λ of the highest mean score among those whose every trial is eligible."""
+    groups = [[trial for trial in trials if trial["trade_off"] == trade_off] for trade_off in TRADE_OFFS]
     allowed = [all(trial["eligible"] for trial in group) for group in groups]
     best = choose([mean(trial["score"] for trial in group) for group in groups], allowed)
-    chosen = "auto" if best is None else TRADE_OFFS[best]
-    run.write_trade_offs({"rule": rule, "chosen": chosen, "trials": trials})
-    if run.writes:
-        shutil.rmtree(out / "trade-off", ignore_errors=True)
-    return chosen
+    return "auto" if best is None else TRADE_OFFS[best]
+
+
+def _forget_trials(session: Session) -> None:
+    """Remove the folders of trials whose scores are written."""
+    if session.writes:
+        shutil.rmtree(session.folder.path / PLACE, ignore_errors=True)

@@ -1,13 +1,15 @@
 """The states of all random generators that a training may draw from."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
 
-def chance() -> dict[str, Any]:
+def rng_state() -> dict[str, Any]:
     """Return the states of all generators that a training may draw from: torch's on each device, NumPy's, Python's."""
     name, keys, *rest = np.random.get_state(legacy=True)
     return {
@@ -18,12 +20,12 @@ def chance() -> dict[str, Any]:
     }
 
 
-def set_chance(states: dict[str, Any]) -> None:
+def set_rng_state(states: dict[str, Any]) -> None:
     """Set the generators back to these states; those of CUDA only on a machine with as many devices.
 
-    >>> before = chance()
+    >>> before = rng_state()
     >>> drawn = torch.rand(()).item(), np.random.rand(), random.random()
-    >>> set_chance(before)
+    >>> set_rng_state(before)
     >>> drawn == (torch.rand(()).item(), np.random.rand(), random.random())
     True
     """
@@ -34,3 +36,20 @@ def set_chance(states: dict[str, Any]) -> None:
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
+
+
+@contextmanager
+def preserved_rng_state() -> Iterator[None]:
+    """Leave the caller's generators as they were, whatever is drawn or seeded within.
+
+    >>> before = torch.get_rng_state()
+    >>> with preserved_rng_state():
+    ...     drawn = torch.manual_seed(0), torch.rand(3)
+    >>> torch.equal(before, torch.get_rng_state())
+    True
+    """
+    state = rng_state()
+    try:
+        yield
+    finally:
+        set_rng_state(state)

@@ -90,7 +90,7 @@ class Ranks:
         return values[0]
 
     @contextmanager
-    def own_chance(self, step: int, device: torch.device) -> Iterator[None]:
+    def own_rng(self, step: int, device: torch.device) -> Iterator[None]:
         """Let chance differ from rank to rank, by seed, step and rank; afterwards it is everywhere as it was before."""
         if self.count == 1:
             yield

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from jointadapt.data import Batches
 from jointadapt.errors import UserError
-from jointadapt.training.trainer import Condition, Fault
+from jointadapt.training.trainer import Condition, NonFiniteStep
 
 CHECKUPS = 20  # a run
 PATIENCE = 2  # of them in a row
@@ -14,7 +14,7 @@ LEAST_SPREAD = 1e-3
 MOST_NAMED = 3
 
 
-def divergence(fault: Fault, batches: Batches, kept: str) -> UserError:
+def divergence(fault: NonFiniteStep, batches: Batches, kept: str) -> UserError:
     """Return what to tell of a loss or gradient that is not finite: the step, its rows, what is kept, what to try."""
     source, target = batches.items(fault.step - 1)
     return UserError(
@@ -25,7 +25,7 @@ def divergence(fault: Fault, batches: Batches, kept: str) -> UserError:
 
 
 @dataclass
-class Checkup:
+class CollapseMonitor:
     """Tells, once each, when predictions or features have collapsed: at `PATIENCE` looks in a row, of 20 a run.
 
     Predictions have, when all rows of a domain in the batch get one class. Features have, when the rows of a domain

@@ -71,7 +71,7 @@ class Objective(nn.Module):
         """Return what the backbone makes of this rank's rows, and of all others'."""
         if x.ndim == 4:
             x = x.contiguous(memory_format=self.layout)
-        with self.ranks.own_chance(step, x.device):
+        with self.ranks.own_rng(step, x.device):
             if self.accumulate == 1:
                 layers = network.backbone(x)
             else:

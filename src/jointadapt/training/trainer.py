@@ -13,7 +13,7 @@ from jointadapt.data.batches import Batch
 from jointadapt.errors import UserError
 from jointadapt.methods import Method
 from jointadapt.networks.network import Network
-from jointadapt.runtime.random_state import chance, set_chance
+from jointadapt.runtime.random_state import rng_state, set_rng_state
 from jointadapt.training.distributed import Ranks, pool_batch_norm
 from jointadapt.training.objective import Objective
 from jointadapt.training.schedules import learning_rate, trade_off
@@ -36,7 +36,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Fault:
+class NonFiniteStep:
     """The first step with a loss that is not finite, or weights after it; `norm` is their Euclidean norm."""
 
     step: int
@@ -121,14 +121,15 @@ class Trainer:
     def train(self, batches: Iterable[Batch]) -> Iterator[Record]:
         """Yield a record after each step; stops with the batches."""
         self.objective.train()
+        device = self.fabric.device
         for batch in batches:
             p = self.step / self.steps
             rate = learning_rate(p, self.rate, self.slope)
             weight = trade_off(p, self.ceiling) if self.ramp else self.ceiling
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
-            x_s, y_s, x_t = (part.to(self.fabric.device) for part in batch)
-            self.batch = x_s, y_s, x_t
+            x_s, y_s, x_t = batch
+            self.batch = x_s.to(device), y_s.to(device), x_t.to(device)
             risk, transfer = self._backward(self.batch, weight)
             self.optimizer.step()
             self.objective.module.follow()
@@ -141,12 +142,12 @@ class Trainer:
         self.optimizer.zero_grad()
         if self.sharpness and self.objective.module.method.uses_source:
             with self.fabric.no_backward_sync(self.objective):  # which knows of one way back a step, not of three
-                return self._backward_from_the_worst(batch, weight)
+                return self._sam_backward(batch, weight)
         risk, transfer = self.objective(*batch, self.step)
         self.fabric.backward(risk + weight * transfer)
         return risk, transfer
 
-    def _backward_from_the_worst(self, batch: Sequence[Tensor], weight: float) -> tuple[Tensor, Tensor]:
+    def _sam_backward(self, batch: Sequence[Tensor], weight: float) -> tuple[Tensor, Tensor]:
         """Do the same with the gradient of the risk from θ + ε: the same ε on every rank, of the risk of all rows."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         risk, transfer = self.objective(*batch, self.step)
@@ -190,10 +191,10 @@ class Trainer:
         fault = torch.cat([seen.new_full((1,), self.step), seen])
         self._fault = torch.where((self._fault[0] > 0) | seen.isfinite().all(), self._fault, fault)
 
-    def fault(self) -> Fault | None:
+    def fault(self) -> NonFiniteStep | None:
         """Return the first step that was not finite, if there was one; on a GPU this waits for the steps so far."""
         step, *numbers = self._fault.tolist()
-        return Fault(int(step), *numbers) if step else None
+        return NonFiniteStep(int(step), *numbers) if step else None
 
     @torch.inference_mode()
     def condition(self) -> Condition:
@@ -216,7 +217,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
             "step": self.step,
-            "chance": chance(),
+            "rng_state": rng_state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -225,7 +226,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.step = state["step"]
-        set_chance(state["chance"])
+        set_rng_state(state["rng_state"])
 
 
 def _check_parts(network: Network, parts: int) -> None:

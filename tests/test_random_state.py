@@ -1,0 +1,60 @@
+"""The library draws from the global generators as it trains, and leaves them to the caller as they were.
+
+In a process of its own: under pytest beartype, which checks our signatures, draws from Python's generator.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import write_arrays
+
+BEFORE = """
+import random, sys
+import numpy as np, torch
+import jointadapt
+import jointadapt.comparison.run, jointadapt.estimator  # other libraries draw as they are imported
+from jointadapt.cli import main
+from jointadapt.errors import UserError
+from jointadapt.runtime.random_state import rng_state
+
+def state():
+    found = rng_state()
+    return [found["torch"].tolist(), str(found["numpy"]), found["python"]]
+
+x = np.random.default_rng(0).normal(size=(40, 3))
+y = (x[:, 0] > 0).astype(int)
+before = state()
+"""
+USES = {
+    "classifier": "jointadapt.AdaptedClassifier('mcc', steps=3).fit(x, y, x + 1)",
+    "train": "jointadapt.train((x, y), x + 1, method='jan', steps=3, report=False)",
+    "auto": "jointadapt.train((x, y), x + 1, method='auto', steps=3, report=False)",
+    "failure": """
+try:
+    jointadapt.train((1e30 * x, y), x, learning_rate=1e30, steps=50, bottleneck=0)
+except UserError:
+    pass
+else:
+    raise AssertionError("it did not diverge")
+""",
+    "compare": """
+sys.argv = ["jointadapt", "compare", "--benchmark", "two.toml", "--root", ".", "--tasks", "a → b", "--jobs", "1"]
+sys.argv += ["--methods", "source-only,jan", "--seeds", "1", "--steps", "2"]
+try:
+    main()
+except SystemExit as stop:
+    assert stop.code == 0
+""",
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_the_callers_generators_are_left_alone(use: str, tmp_path: Path) -> None:
+    write_arrays(tmp_path / "a.npz", seed=1)
+    write_arrays(tmp_path / "b.npz", seed=2)
+    (tmp_path / "two.toml").write_text('[domains.a]\npath = "a.npz"\n[domains.b]\npath = "b.npz"\n')
+    code = BEFORE + USES[use] + "\nassert state() == before\n"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
