@@ -23,7 +23,7 @@ from jointadapt import experiment
 from jointadapt.comparison import run as module
 from jointadapt.comparison import shared_data
 from jointadapt.comparison.plan import Outcome, plan
-from jointadapt.comparison.results import Memory
+from jointadapt.comparison.results import ResultStore
 from jointadapt.comparison.run import compare
 from jointadapt.comparison.table import tabulate
 from jointadapt.config import Config, make_config
@@ -231,7 +231,7 @@ def test_a_line_cut_off_is_run_again(command: Command, here: Path) -> None:
     results = here / "kept" / "results.jsonl"
     results.write_bytes(results.read_bytes()[:-30])
     assert command(*table).out == whole
-    assert len(Memory(results).read()) == 4
+    assert len(ResultStore(results).read()) == 4
     assert len(results.read_text().splitlines()) == 5
 
 
