@@ -22,7 +22,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from jointadapt.data.batches import share
+from jointadapt.data.batches import shard
 from jointadapt.discrepancy import jmmd_fourier
 from jointadapt.methods import METHODS
 from jointadapt.methods.registry import build_method
@@ -55,7 +55,7 @@ def train(fabric: Fabric, case: str) -> Numbers:
     for n, m in SIZES:
         rows = [torch.randn(size, WIDTH, generator=generator) + shift for size, shift in ((n, 0.0), (m, 0.7))]
         labels = torch.randint(CLASSES, (n,), generator=generator)
-        part_s, part_t = (list(share(size, fabric.global_rank, fabric.world_size)) for size in (n, m))
+        part_s, part_t = (list(shard(size, fabric.global_rank, fabric.world_size)) for size in (n, m))
         batches.append((rows[0][part_s], labels[part_s], rows[1][part_t]))
     terms, gradients = [], None
     for record in trainer.train(batches):
@@ -75,7 +75,7 @@ def reduced(ranks: Ranks) -> Numbers:
     n, m = SIZES[1]
     widths = (5, 3)
     samples = [[torch.randn(size, width, generator=generator).double() for width in widths] for size in (n, m)]
-    own = [list(share(size, ranks.rank, ranks.count)) for size in (n, m)]
+    own = [list(shard(size, ranks.rank, ranks.count)) for size in (n, m)]
     source, target = (
         [layer[part].requires_grad_() for layer in layers] for layers, part in zip(samples, own, strict=True)
     )

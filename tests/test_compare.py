@@ -427,3 +427,19 @@ def test_listed_by_name(command: Command) -> None:
     assert "office31" in answer["benchmarks"]
     assert "tllib" in answer["recipes"]
     assert load_benchmark(answer["benchmarks"][0]).domains
+
+
+@pytest.mark.slow
+def test_runs_on_several_devices_have_the_numbers_of_one(command: Command) -> None:
+    options = ("--tasks", "a → b", "--methods", "source-only,jan", "--seeds", 1, "--steps", 8, "--device", "cpu")
+    tables = [
+        command(*TABLE, *options, "--jobs", number, "--devices", number, "--out", f"on-{number}", "--json")
+        for number in (1, 2)
+    ]
+    assert [table.code for table in tables] == [0, 0], [table.err for table in tables]
+    one, two = [json.loads(table.out)["accuracy"] for table in tables]
+    assert one == two
+
+
+def test_a_table_is_not_spread_over_machines(refused: Callable[..., str]) -> None:
+    assert "--launcher ray" in refused(*TABLE, "--num-nodes", 2)

@@ -1,8 +1,12 @@
 """The two exceptions that a user causes: a mistake to mend, and a wish to stop."""
 
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UserError(ValueError):
@@ -31,3 +35,37 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     if near:
         return UserError(f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, near))}?")
     return UserError(f"unknown {kind} {name!r}; known are {', '.join(known)}.")
+
+
+def reason(error: BaseException) -> str:
+    """Return what an error says, in one line of at most 160 characters; of the system's errors the words alone."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:160] or type(error).__name__
+
+
+@contextmanager
+def as_user_error(path: Path, what: str = "", mend: str = "") -> Iterator[None]:
+    """Tell whatever goes wrong with reading a file as a `UserError` of one line.
+
+    Libraries raise what they like on a broken file; all of it means the same to the user. A `UserError` passes as it
+    is, and so does a full disk, which is no fault of the file.
+
+    Args:
+        path: the file.
+        what: what it was read as, "as a table".
+        mend: what to do about it.
+
+    >>> with as_user_error(Path("a.csv"), "as a table"):
+    ...     raise KeyError("x")
+    Traceback (most recent call last):
+    jointadapt.errors.UserError: a.csv cannot be read as a table ('x').
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            raise
+        read = f"cannot be read{' ' if what else ''}{what} ({reason(error)})"
+        raise UserError(f"{path} {read}{f'; {mend}' if mend else ''}.") from error

@@ -114,5 +114,7 @@ def plan(
         options_of(method)
     if not methods:
         raise UserError("no method is given; name some with --methods.")
+    if options.get("num_nodes", 1) > 1:
+        raise UserError("a table's runs stay on one machine each; leave --num-nodes out, or use --launcher ray.")
     unique = tuple(dict.fromkeys(possible)), tuple(dict.fromkeys(methods))
     return Comparison(described, root, *unique, seeds, recipe, options, Path(out) if out else None), absent

@@ -47,6 +47,8 @@ def on_ray(address: str = "auto", keep: bool = False) -> Launcher:
             task = ray.remote(max_retries=3)(_run_there)
             waiting = {}
             for key, config in configs.items():
+                if config.devices > 1:
+                    raise UserError("a run on a Ray cluster has one device; leave --devices out.")
                 gpus = 1 if config.device == "cuda" else 0
                 config = replace(config, device="cpu" if config.device == "auto" else config.device)
                 order = (config, domains, rows, str(Path.cwd()), keep, __version__)

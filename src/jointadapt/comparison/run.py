@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +24,7 @@ from jointadapt.config import Config
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment import device_of, execute_prepared
 from jointadapt.experiment.prepare import prepare, prepare_features
+from jointadapt.runs.folder import RunFolder
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.signals import handled
@@ -110,6 +113,7 @@ def _start(data: Ready) -> None:
     _shared = data
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # the parent has said them
+    signal.signal(signal.SIGTERM, _stop)  # so that a command that it has started ends with it
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
@@ -119,24 +123,44 @@ def run_one(config: Config, data: Ready | None = None) -> Outcome | str:
     """Return the outcome of a run, or why there is none."""
     data = data or _shared
     assert data is not None
-    source, target = (data.domain(name) for name in config.task.split(" → "))
     config = replace(config, backbone=data.name)
     try:
-        if data.features_of is not None:
-            prepared = prepare_features(config, source, target, data.features_of)
-        else:
-            prepared = prepare(config, source, target, device_of(config), Path(config.cache or default_cache()), silent)
-        summary = execute_prepared(config, prepared).summary
+        summary = _on_several_devices(config) if config.devices > 1 else _here(config, data)
     except UserError as error:
         return str(error)
+    source, target = config.task.split(" → ")
     return Outcome(
-        task=(source.name, target.name),
+        task=(source, target),
         method=config.method,
         seed=config.seed,
         backbone=config.backbone,
         choices=summary["selection"]["choices"],
         seconds=summary["seconds"],
     )
+
+
+def _here(config: Config, data: Ready) -> dict[str, Any]:
+    """Return the summary of a run in this process, on data that was read once for all runs."""
+    source, target = (data.domain(name) for name in config.task.split(" → "))
+    if data.features_of is not None:
+        prepared = prepare_features(config, source, target, data.features_of)
+    else:
+        prepared = prepare(config, source, target, device_of(config), Path(config.cache or default_cache()), silent)
+    return execute_prepared(config, prepared).summary
+
+
+def _on_several_devices(config: Config) -> dict[str, Any]:
+    """Return the summary of a run on several devices: a command of its own, which starts a process on each of them."""
+    folder = RunFolder(Path(config.out))
+    if not folder.begun:
+        folder.write_config(config)
+    command = [sys.executable, "-m", "jointadapt", "train", "--resume", config.out, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    if done.returncode:
+        raise UserError(
+            done.stderr.strip().rpartition("\n")[2].removeprefix("jointadapt: ") or "it ended without a word"
+        )
+    return folder.read_summary()
 
 
 def _stop(number: int, frame: Any) -> None:  # noqa: ARG001

@@ -1,8 +1,9 @@
 """Arrays, and files of arrays → domains."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from jointadapt.data.domain import UNLABELLED, Domain
 from jointadapt.data.mapped import map_rows
-from jointadapt.errors import UserError
+from jointadapt.errors import UserError, as_user_error
+
+T = TypeVar("T")
 
 IN_MEMORY = 2**28  # bytes; larger matrices stay on disk
 TRAINING_KEYS = (("x_train", "y_train"), ("images_train", "labels_train"))
@@ -51,7 +54,17 @@ def from_arrays(
     if rows.ndim == 4:
         rows = rows.permute(0, 3, 1, 2).contiguous()
     labels, classes = encode_labels(y, len(rows), name)
-    return Domain(name, rows, labels, classes, tuple(items or (f"row {index}" for index in range(len(rows)))))
+    return Domain(name, rows, labels, classes, tuple(items or row_names(len(rows))))
+
+
+def row_names(rows: int) -> Iterable[str]:
+    """Return what rows are called that have no name of their own: "row 0", "row 1", …"""
+    return (f"row {index}" for index in range(rows))
+
+
+def first_named(named: Mapping[str, T], keys: Iterable[str]) -> T | None:
+    """Return what stands under the first of these keys that there is; None where there is none of them."""
+    return next((named[key] for key in keys if key in named), None)
 
 
 def encode_labels(y: Sequence | np.ndarray | Tensor | None, rows: int, name: str) -> tuple[Tensor, tuple[str, ...]]:
@@ -70,39 +83,32 @@ def encode_labels(y: Sequence | np.ndarray | Tensor | None, rows: int, name: str
     return labels, tuple(str(value) for value in known)
 
 
-def _load(path: Path) -> np.ndarray:
-    try:
-        with path.open("rb") as file:
-            return np.load(file, allow_pickle=False)
-    except Exception as error:
-        # zipfile, pickle and numpy raise a dozen kinds on a broken file.
-        raise UserError(f"{path} cannot be read as a NumPy array ({' '.join(str(error).split())}).") from error
-
-
 def read_npy(path: Path) -> Domain:
-    file = path.with_suffix(".labels.npy")
-    y = _load(file) if file.exists() else None
+    """Return the rows of a `.npy` file, a large matrix unread, with labels from `NAME.labels.npy` beside it."""
+    beside = path.with_suffix(".labels.npy")
+    y = _load(beside) if beside.exists() else None
     rows = map_rows(path, IN_MEMORY)
     if rows is None:
         return from_arrays(_load(path), y, path.stem)
     labels, classes = encode_labels(y, len(rows), path.stem)
-    return Domain(path.stem, rows, labels, classes, tuple(f"row {index}" for index in range(len(rows))))
+    return Domain(path.stem, rows, labels, classes, tuple(row_names(len(rows))))
 
 
 def read_npz(path: Path) -> Domain:
-    try:
+    """Return the rows and labels of a `.npz` archive, by the names of its arrays."""
+    with as_user_error(path, "as a NumPy archive"):
         _check_size(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key.lower(): archive[key] for key in archive.files}
-    except UserError:
-        raise
-    except Exception as error:
-        # As above, and an AttributeError for a single array under this name.
-        raise UserError(f"{path} cannot be read as a NumPy archive ({' '.join(str(error).split())}).") from error
-    rows = next((arrays[key] for key in FEATURE_KEYS if key in arrays), None)
+    rows = first_named(arrays, FEATURE_KEYS)
     if rows is None:
         raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}; name the rows {' or '.join(FEATURE_KEYS)}.")
-    return from_arrays(rows, next((arrays[key] for key in LABEL_KEYS if key in arrays), None), path.stem)
+    return from_arrays(rows, first_named(arrays, LABEL_KEYS), path.stem)
+
+
+def _load(path: Path) -> np.ndarray:
+    with as_user_error(path, "as a NumPy array"), path.open("rb") as file:
+        return np.load(file, allow_pickle=False)
 
 
 def _check_size(path: Path) -> None:
@@ -112,6 +118,7 @@ def _check_size(path: Path) -> None:
 
 
 def refuse_bomb(path: Path, size: int, how: str) -> None:
+    """Raise a `UserError` for a file that would unpack to so many bytes, where that is beyond all measure."""
     packed = path.stat().st_size
     if size > MOST_UNPACKED and size > MOST_GROWTH * packed:
         raise UserError(

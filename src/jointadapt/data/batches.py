@@ -55,7 +55,7 @@ class Batches(Dataset):
 
     def _batch(self, domain: Domain, step: int, stream: int) -> tuple[Tensor, list[int]]:
         """Return this part of a batch, and the numbers of its rows."""
-        places = share(self.batch_size, *self.part)
+        places = shard(self.batch_size, *self.part)
         rows = self._rows(domain, step, stream)[places.start : places.stop]
         if self.transform is None:
             return domain.rows(rows), rows
@@ -73,10 +73,10 @@ class Batches(Dataset):
         return [int(_shuffle(size, stream, place // size)[place % size]) for place in places]
 
 
-def share(rows: int, part: int, parts: int) -> range:
+def shard(rows: int, part: int, parts: int) -> range:
     """Return which of so many rows a part has: neighbours, as equal in number as can be.
 
-    >>> [share(7, part, 3) for part in range(3)]
+    >>> [shard(7, part, 3) for part in range(3)]
     [range(0, 3), range(3, 5), range(5, 7)]
     """
     least, larger = divmod(rows, parts)

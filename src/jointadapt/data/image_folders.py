@@ -11,18 +11,17 @@ from jointadapt.data.arrays import encode_labels
 from jointadapt.data.domain import UNLABELLED, Domain
 from jointadapt.data.images import SUFFIXES, find_defects, is_image
 from jointadapt.data.shards import read_index
-from jointadapt.errors import UserError
+from jointadapt.errors import UserError, as_user_error
 from jointadapt.runtime.progress import Track
 
 MOST_DEFECTS = 0.2
 
 
 def read_folder(path: Path) -> Domain:
-    try:
+    """Return the images of a folder: by class folders, or flat and unlabelled, or in archives."""
+    with as_user_error(path):
         folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         flat = tuple(sorted(entry for entry in path.iterdir() if entry.is_file() and is_image(entry)))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
     found = {folder.name: _images_below(folder) for folder in folders}
     found = {name: images for name, images in found.items() if images}
     if flat and found:
@@ -42,6 +41,7 @@ def read_folder(path: Path) -> Domain:
 
 
 def read_shards(archives: Sequence[Path], name: str) -> Domain:
+    """Return the images of tar archives, none of them unpacked."""
     members = read_index(archives, SUFFIXES)
     if not members:
         raise UserError(f"{archives[0]} holds no images; give an archive of KEY.jpg and KEY.cls, or of CLASS/NAME.jpg.")
@@ -59,10 +59,8 @@ def _images_below(folder: Path) -> list[Path]:
 def read_list(path: Path) -> tuple[list[str], list[int | str | None]]:
     """Return the names and labels that the lines of an image list give."""
     names, labels = [], []
-    try:
+    with as_user_error(path):
         lines = os.fsdecode(path.read_bytes()).split("\n")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
     for line in filter(None, map(str.strip, lines)):
         name, _, label = line.rpartition(" ")
         if name and not is_image(Path(line)):
@@ -77,6 +75,7 @@ def read_list(path: Path) -> tuple[list[str], list[int | str | None]]:
 
 
 def read_image_list(path: Path) -> Domain:
+    """Return the images that a list names; one that is not there is an error."""
     names, labels = read_list(path)
     paths = [path.parent / name for name in names]
     missing = [file for file in paths if not os.path.isfile(file)]  # noqa: PTH113  # Path's raises for a name too long

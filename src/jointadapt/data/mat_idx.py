@@ -3,14 +3,13 @@
 import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
 from scipy.sparse import issparse
 
-from jointadapt.errors import UserError
+from jointadapt.errors import UserError, as_user_error
 
 ROWS = ("fts", "feas", "features", "x", "data")  # SURF and GoogLeNet files say fts, DeCAF feas, SVHN X
 MOST_BYTES = 2**30
@@ -19,13 +18,11 @@ LABELS = ("labels", "label", "y", "gnd")
 
 def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the rows and labels of a .mat file: one feature vector a row, or SVHN's images (h, w, 3, n)."""
-    try:
-        arrays = {name.lower(): value for name, value in loadmat(path).items() if not name.startswith("__")}
-    except NotImplementedError as error:
-        raise UserError(f"{path} is a .mat of version 7.3; save it in MATLAB with -v7, or as .npz.") from error
-    except Exception as error:
-        # scipy raises whatever a broken file leads it to.
-        raise UserError(f"{path} cannot be read as a .mat file ({' '.join(str(error).split())[:160]}).") from error
+    with as_user_error(path, "as a .mat file"):
+        try:
+            arrays = {name.lower(): value for name, value in loadmat(path).items() if not name.startswith("__")}
+        except NotImplementedError as error:
+            raise UserError(f"{path} is a .mat of version 7.3; save it in MATLAB with -v7, or as .npz.") from error
     rows = next((arrays[name] for name in ROWS if name in arrays), None)
     if rows is None:
         raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}; name the rows {' or '.join(ROWS)}.")
@@ -49,13 +46,10 @@ def read_idx(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _idx(path: Path, dimensions: int) -> np.ndarray:
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            magic, *shape = struct.unpack(f">{1 + dimensions}I", file.read(4 * (1 + dimensions)))
-            if magic != 0x0800 + dimensions:
-                raise ValueError(f"its first number is {magic}, not {0x0800 + dimensions}")
-            if (size := math.prod(shape)) > MOST_BYTES:
-                raise ValueError(f"{size:,} bytes are announced")
-            return np.frombuffer(file.read(size), np.uint8).reshape(shape)
-    except (OSError, EOFError, struct.error, zlib.error, ValueError) as error:
-        raise UserError(f"{path} cannot be read as an idx file ({error}).") from error
+    with as_user_error(path, "as an idx file"), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        magic, *shape = struct.unpack(f">{1 + dimensions}I", file.read(4 * (1 + dimensions)))
+        if magic != 0x0800 + dimensions:
+            raise ValueError(f"its first number is {magic}, not {0x0800 + dimensions}")
+        if (size := math.prod(shape)) > MOST_BYTES:
+            raise ValueError(f"{size:,} bytes are announced")
+        return np.frombuffer(file.read(size), np.uint8).reshape(shape)

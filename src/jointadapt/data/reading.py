@@ -1,17 +1,16 @@
 """A path → a domain: folders of images, the field's image lists, arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from pyarrow import csv
 
 from jointadapt.data.arrays import from_arrays, read_npy, read_npz
 from jointadapt.data.domain import UNLABELLED, Domain
 from jointadapt.data.image_folders import read_folder, read_image_list, read_shards, readable
 from jointadapt.data.images import is_image
 from jointadapt.data.mat_idx import is_idx, read_idx, read_mat
-from jointadapt.data.tables import from_table, read_parquet, told_as_unreadable
+from jointadapt.data.tables import read_csv, read_parquet
 from jointadapt.errors import UserError
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
@@ -51,24 +50,29 @@ def read_unchecked(path: Path, cache: Path | None = None, track: Track = silent)
         return read_folder(path)
     if is_idx(path):
         return from_arrays(*read_idx(path), path.stem)
-    match path.suffix.lower():
-        case ".txt" | ".lst":
-            return read_image_list(path)
-        case ".tar":
-            return read_shards([path], path.stem)
-        case ".mat":
-            return from_arrays(*read_mat(path), path.stem)
-        case ".npz":
-            return read_npz(path)
-        case ".npy":
-            return read_npy(path)
-        case ".csv":
-            with told_as_unreadable(path):
-                return from_table(csv.read_csv(str(path)), path)
-        case ".parquet":
-            return read_parquet(path, cache or default_cache(), track)
-        case _:
-            raise UserError(f"{path} is of no known kind; give {KINDS}.")
+    if (reader := READERS.get(path.suffix.lower())) is None:
+        raise UserError(f"{path} is of no known kind; give {KINDS}.")
+    return reader(path, cache or default_cache(), track)
+
+
+Reader = Callable[[Path, Path, Track], Domain]
+"""A file, the folder for what is kept of it, and what shows progress → its domain."""
+
+
+def _from_file(read: Callable[[Path], Domain]) -> Reader:
+    return lambda path, cache, track: read(path)  # noqa: ARG005
+
+
+READERS: dict[str, Reader] = {
+    ".txt": _from_file(read_image_list),
+    ".lst": _from_file(read_image_list),
+    ".tar": _from_file(lambda path: read_shards([path], path.stem)),
+    ".mat": _from_file(lambda path: from_arrays(*read_mat(path), path.stem)),
+    ".npz": _from_file(read_npz),
+    ".npy": _from_file(read_npy),
+    ".csv": _from_file(read_csv),
+    ".parquet": read_parquet,
+}
 
 
 def read_paths(paths: Sequence[str | Path], cache: Path | None = None, track: Track = silent) -> list[Domain]:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from jointadapt.errors import UserError
+from jointadapt.errors import as_user_error
 
 CLASS_SUFFIX = ".cls"
+COMPRESSED = "uncompress a compressed one first, as its images cannot be read in any order"
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,16 @@ def read_index(archives: Sequence[Path], suffixes: frozenset[str]) -> list[tuple
     for archive in archives:
         images: list[Member] = []
         classes: dict[str, str] = {}
-        try:
-            with tarfile.open(archive, "r:") as tar:
-                for entry in tar:
-                    path = PurePosixPath(entry.name)
-                    if not entry.isreg() or entry.issparse() or path.name.startswith("."):
-                        continue
-                    if path.suffix.lower() in suffixes:
-                        images.append(Member(archive, entry.name, entry.offset_data, entry.size))
-                    elif path.suffix == CLASS_SUFFIX and (file := tar.extractfile(entry)) is not None:
-                        classes[_key(path)] = file.read(1000).decode(errors="replace").strip()
-                    tar.members = []  # type: ignore[assignment]  # the index is ours; tarfile would keep its own
-        except (tarfile.TarError, OSError, ValueError) as error:
-            raise UserError(
-                f"{archive} cannot be read as a tar archive ({' '.join(str(error).split())}); uncompress a compressed "
-                "one first, as its images cannot be read in any order."
-            ) from error
+        with as_user_error(archive, "as a tar archive", COMPRESSED), tarfile.open(archive, "r:") as tar:
+            for entry in tar:
+                path = PurePosixPath(entry.name)
+                if not entry.isreg() or entry.issparse() or path.name.startswith("."):
+                    continue
+                if path.suffix.lower() in suffixes:
+                    images.append(Member(archive, entry.name, entry.offset_data, entry.size))
+                elif path.suffix == CLASS_SUFFIX and (file := tar.extractfile(entry)) is not None:
+                    classes[_key(path)] = file.read(1000).decode(errors="replace").strip()
+                tar.members = []  # type: ignore[assignment]  # the index is ours; tarfile would keep its own
         for image in images:
             path = PurePosixPath(image.name)
             found.append((image, classes.get(_key(path)) or path.parent.name or None))

@@ -1,52 +1,45 @@
 """CSV and Parquet → domains."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import csv, parquet
 
 from jointadapt.data import arrays
-from jointadapt.data.arrays import LABEL_KEYS, encode_labels, from_arrays, refuse_bomb
+from jointadapt.data.arrays import LABEL_KEYS, encode_labels, first_named, from_arrays, refuse_bomb, row_names
 from jointadapt.data.domain import Domain
 from jointadapt.data.images import fingerprint
 from jointadapt.data.mapped import map_rows
-from jointadapt.errors import UserError
-from jointadapt.runtime.files import FULL, write_atomically
+from jointadapt.errors import UserError, as_user_error
+from jointadapt.runtime.files import write_atomically
 from jointadapt.runtime.progress import Track
 
 BATCH = 16_384  # rows of a table at a time
 ITEM_KEYS = ("item", "path", "id", "name", "file")
 
 
-@contextmanager
-def told_as_unreadable(path: Path) -> Iterator[None]:
-    """Tell of a table that cannot be read; a full disk, where it is copied, is no fault of it."""
-    try:
-        yield
-    except Exception as error:
-        # Arrow has errors of its own, and lets Python's through.
-        if isinstance(error, UserError) or (isinstance(error, OSError) and error.errno in FULL):
-            raise
-        raise UserError(f"{path} cannot be read as a table ({' '.join(str(error).split())}).") from error
+def read_csv(path: Path) -> Domain:
+    """Return the rows of a CSV file: numeric columns are features, one of `LABEL_KEYS` the label."""
+    with as_user_error(path, "as a table"):
+        return _from_table(csv.read_csv(str(path)), path)
 
 
 def read_parquet(path: Path, cache: Path, track: Track) -> Domain:
     """Return a table's rows; of a large one its features as a file of the cache, written batch by batch."""
-    with told_as_unreadable(path), parquet.ParquetFile(path) as file:
+    with as_user_error(path, "as a table"), parquet.ParquetFile(path) as file:
         rows, schema = file.metadata.num_rows, file.schema_arrow
         flat = [field for field in schema if not pa.types.is_nested(field.type)]
         others = [field.name for field in flat if field.name.lower() in LABEL_KEYS + ITEM_KEYS]
         features = [field.name for field in flat if _is_numeric(field.type) and field.name not in others]
         left_out = [name for name in schema.names if name not in (*features, *others)]
         _check_parquet(path, file.metadata, len(features) + len(others))
-    with told_as_unreadable(path), parquet.ParquetFile(path, read_dictionary=others) as file:
+    with as_user_error(path, "as a table"), parquet.ParquetFile(path, read_dictionary=others) as file:
         if 4 * rows * len(features) < arrays.IN_MEMORY:
-            return from_table(file.read(columns=[*features, *others]), path, left_out)
+            return _from_table(file.read(columns=[*features, *others]), path, left_out)
         named = {name.lower(): _values(file.read(columns=[name]).column(0)) for name in others}
         copy = cache / f"rows-{fingerprint([path])}.npy"
         content = map_rows(copy, 0, path)
@@ -55,12 +48,10 @@ def read_parquet(path: Path, cache: Path, track: Track) -> Domain:
             write_atomically(copy, lambda out: _write_npy(out, (rows, len(features)), batches))
             content = map_rows(copy, 0, path)
     assert content is not None
-    y = next((named[key] for key in LABEL_KEYS if key in named), None)
-    labels, classes = encode_labels(y, rows, path.stem)
-    items = next((named[key] for key in ITEM_KEYS if key in named), None)
-    names = map(str, items) if items is not None else (f"row {index}" for index in range(rows))
-    notes = (f"{path}: {', '.join(left_out)} left out, as not numeric.",) if left_out else ()
-    return Domain(path.stem, content, labels, classes, tuple(names), notes)
+    labels, classes = encode_labels(first_named(named, LABEL_KEYS), rows, path.stem)
+    items = first_named(named, ITEM_KEYS)
+    names = map(str, items) if items is not None else row_names(rows)
+    return Domain(path.stem, content, labels, classes, tuple(names), _notes(path, left_out))
 
 
 def _check_parquet(path: Path, metadata: parquet.FileMetaData, columns: int) -> None:
@@ -85,14 +76,14 @@ def _write_npy(file: Any, shape: tuple[int, int], batches: Iterable[pa.RecordBat
         file.write(np.stack(columns, axis=1).astype("<f4").tobytes())
 
 
-def from_table(table: pa.Table, path: Path, unread: Sequence[str] = ()) -> Domain:
+def _from_table(table: pa.Table, path: Path, unread: Sequence[str] = ()) -> Domain:
+    """Return a table's rows; columns that are not numeric, and those left `unread`, are told in a note."""
     columns = {name.lower(): column for name, column in zip(table.column_names, table.columns, strict=True)}
     if len(columns) < table.num_columns:
         raise UserError(
             f"{path} has two columns of one name (its columns: {', '.join(table.column_names)}); rename one."
         )
-    label = next((columns[key] for key in LABEL_KEYS if key in columns), None)
-    items = next((columns[key] for key in ITEM_KEYS if key in columns), None)
+    label, items = first_named(columns, LABEL_KEYS), first_named(columns, ITEM_KEYS)
     others = {name: column for name, column in columns.items() if name not in LABEL_KEYS + ITEM_KEYS}
     features = [column.cast(pa.float64()) for column in others.values() if _is_numeric(column.type)]
     left_out = [*unread, *(name for name, column in others.items() if not _is_numeric(column.type))]
@@ -103,7 +94,11 @@ def from_table(table: pa.Table, path: Path, unread: Sequence[str] = ()) -> Domai
     x = np.stack([column.to_numpy() for column in features], axis=1)
     names = [str(item) for item in _values(items)] if items is not None else None
     domain = from_arrays(x, _values(label) if label is not None else None, path.stem, names)
-    return replace(domain, notes=(f"{path}: {', '.join(left_out)} left out, as not numeric.",)) if left_out else domain
+    return replace(domain, notes=_notes(path, left_out))
+
+
+def _notes(path: Path, left_out: Sequence[str]) -> tuple[str, ...]:
+    return (f"{path}: {', '.join(left_out)} left out, as not numeric.",) if left_out else ()
 
 
 def _is_numeric(kind: pa.DataType) -> bool:

@@ -9,26 +9,24 @@ import torch
 from torch import Tensor
 
 from jointadapt.data.domain import UNLABELLED, Domain
-from jointadapt.errors import UserError, unknown_name
+from jointadapt.errors import UserError, as_user_error, unknown_name
 
 LABELLED_SHARE = 4  # of the labelled side one row in four, at least, is a labelled target row
 
 
 def read_labels(path: str | Path) -> dict[str, str]:
     """Return item → class from a CSV with the columns `item` and `label`; rows without a label are passed over."""
-    try:
-        with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"item", "label"} <= set(reader.fieldnames or ()):
-                raise UserError(
-                    f"{path} has the columns {', '.join(reader.fieldnames or ()) or 'none'}; it needs item and label, "
-                    "as `jointadapt suggest-labels` writes them."
-                )
-            rows = [(row["item"] or "", (row["label"] or "").strip()) for row in reader]
-    except csv.Error as error:
-        raise UserError(f"{path} cannot be read as CSV ({error}).") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    with (
+        as_user_error(Path(path), "as CSV"),
+        Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file,
+    ):
+        reader = csv.DictReader(file)
+        if not {"item", "label"} <= set(reader.fieldnames or ()):
+            raise UserError(
+                f"{path} has the columns {', '.join(reader.fieldnames or ()) or 'none'}; it needs item and label, "
+                "as `jointadapt suggest-labels` writes them."
+            )
+        rows = [(row["item"] or "", (row["label"] or "").strip()) for row in reader]
     found = {item: label for item, label in rows if label}
     if not found:
         raise UserError(f"{path} has no row with a label; fill in its column label.")

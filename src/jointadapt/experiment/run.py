@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor
 
 from jointadapt.data import UNLABELLED, Domain
-from jointadapt.data.batches import share
+from jointadapt.data.batches import shard
 from jointadapt.data.domain import some_rows
 from jointadapt.evaluation.metrics import evaluate, verdict
 from jointadapt.evaluation.predict import activations
@@ -81,7 +81,7 @@ def _predict(session: Session, network: Network, domain: Domain) -> Outputs:
     preprocessing, ranks = network.backbone.preprocessing, session.ranks
     transform = preprocessing.evaluation() if domain.holds_images and preprocessing else None
     pictured = some_rows(len(domain), PICTURED_ROWS)
-    parts = [share(len(domain), rank, ranks.count) for rank in range(ranks.count)]
+    parts = [shard(len(domain), rank, ranks.count) for rank in range(ranks.count)]
     kept = [[row - part.start for row in pictured.tolist() if row in part] for part in parts]
     own = domain if ranks.count == 1 else domain.select(parts[ranks.rank])
     seen = activations(network, own, transform, track=session.track, pictured={*kept[ranks.rank]})

@@ -1,6 +1,5 @@
 """Files that are either whole or not there."""
 
-import errno
 import os
 import tempfile
 from collections.abc import Callable
@@ -10,10 +9,9 @@ from typing import BinaryIO
 
 from platformdirs import user_cache_path
 
-from jointadapt.errors import UserError
+from jointadapt.errors import FULL_DISK, UserError
 
 PART = ".part"
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -25,7 +23,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in FULL_DISK:
             raise
         raise UserError(
             f"{path.parent} cannot be written to ({error.strerror}); choose another --out, or --cache for features."

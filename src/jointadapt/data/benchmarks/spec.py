@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from jointadapt.errors import UserError, unknown_name
+from jointadapt.errors import UserError, as_user_error, unknown_name
 
 HERE = "jointadapt.data.benchmarks"
 FORM = ConfigDict(extra="forbid")
@@ -153,10 +153,8 @@ def benchmark_names() -> list[str]:
 def load_benchmark(name: str) -> Benchmark:
     """Return the benchmark of that name, or the one that a TOML file describes."""
     if name.endswith(".toml"):
-        try:
+        with as_user_error(Path(name)):
             return parse_benchmark(name, Path(name).read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"the benchmark {name} cannot be read ({error}).") from error
     if name not in benchmark_names():
         raise unknown_name("benchmark", name, benchmark_names())
     return parse_benchmark(name, resources.files(HERE).joinpath(f"{name}.toml").read_text("utf-8"))
