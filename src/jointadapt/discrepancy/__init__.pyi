@@ -11,13 +11,14 @@ from .estimators import (
     mmd_unbiased,
 )
 from .fourier import jmmd_fourier
-from .kernels import GaussianKernel, jan_kernels
+from .kernels import GaussianKernel, Kernel, jan_kernels
 
 __all__ = [
     "FIVE_SCALES",
     "SOFTMAX_BANDWIDTH",
     "BandwidthRule",
     "GaussianKernel",
+    "Kernel",
     "Layers",
     "Rows",
     "jan_kernels",

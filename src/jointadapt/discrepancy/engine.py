@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from jointadapt.discrepancy.distances import centre, inner_products, positive
-from jointadapt.discrepancy.kernels import GaussianKernel
+from jointadapt.discrepancy.kernels import Completed
 
 # Rows of a tile. CPU: a tile of a few 100 kB stays in the cache. Elsewhere a tile must be large enough to hide its
 # launches.
@@ -30,7 +30,7 @@ class Plan(NamedTuple):
     """What to sum: kernels, the values of W (within source, within target, across), a constant to add, the rows of a
     tile (0: dense)."""
 
-    kernels: Sequence[GaussianKernel]
+    kernels: Sequence[Completed]
     weights: tuple[float, float, float]
     constant: float
     tile: int
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
 def weighted_sum(
     source_layers: Sequence[Tensor],
     target_layers: Sequence[Tensor],
-    kernels: Sequence[GaussianKernel],
+    kernels: Sequence[Completed],
     weights: tuple[float, float, float],
     constant: float = 0.0,
     tile: int | None = None,
@@ -134,7 +134,7 @@ def _dense(
         products = inner_products(X, X)
         norms = products.diagonal()
         distances = (norms[:, None] + norms).sub_(products, alpha=2).clamp_min_(0)
-        bandwidth = _bandwidth(kernel, (X,), norms)
+        bandwidth = _bandwidth(kernel, (s, t) if kernel.bandwidth is None else (X,), norms)
         k, slope = kernel.with_slope(distances, bandwidth) if want else (kernel(distances, bandwidth), None)
         for items, item in zip((pooled, bandwidths, values, slopes), (X, bandwidth, k, slope), strict=True):
             items.append(item)
@@ -149,9 +149,9 @@ def _dense(
     return reduce(mul, values, W).sum() + plan.constant, gradients
 
 
-def _bandwidth(kernel: GaussianKernel, parts: Sequence[Tensor], norms: Tensor) -> Tensor | float:
+def _bandwidth(kernel: Completed, parts: Sequence[Tensor], norms: Tensor) -> Tensor | float:
     """Return γ > 0: the mean rule is 2 Σ_i ‖x_i − x̄‖² / (N − 1), and the centred rows' squared norms are at hand."""
-    if not isinstance(kernel.bandwidth, str):
+    if isinstance(kernel.bandwidth, float):
         return kernel.bandwidth
     found = norms.sum() if kernel.bandwidth == "mean" else kernel.find_bandwidth(*parts)
     if found.is_cpu and not torch.compiler.is_compiling():
@@ -203,7 +203,7 @@ class _Layer:
     """One layer's rows in parts, what a tile needs of them, and room for the gradient. Rows are centred tile by tile:
     a pass over T · d numbers beside T² · d multiplications is cheap, a centred copy of N · d is not."""
 
-    def __init__(self, kernel: GaussianKernel, parts: list[Tensor], wanted: bool) -> None:
+    def __init__(self, kernel: Completed, parts: list[Tensor], wanted: bool) -> None:
         self.kernel, self.parts, self.wanted = kernel, parts, wanted
         self.centre = centre(*parts)
         self.norms = [self.centred(i).square().sum(1) for i in range(len(parts))]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from jointadapt.discrepancy.distances import squared_distances, wide
 from jointadapt.discrepancy.engine import weighted_sum
-from jointadapt.discrepancy.kernels import GaussianKernel, jan_kernels
+from jointadapt.discrepancy.kernels import Completed, GaussianKernel, Kernel, complete_kernel, jan_kernels
 
 Layers = Sequence[Tensor]
+
+_default_kernels = cache(jan_kernels)
 
 
 @runtime_checkable
@@ -55,7 +58,7 @@ def mmd_unbiased(K: Float[Tensor, "N N"], n: int) -> Float[Tensor, ""]:
 
 
 def jmmd_biased(
-    source_layers: Layers, target_layers: Layers, kernels: Sequence[GaussianKernel] | None = None
+    source_layers: Layers, target_layers: Layers, kernels: Sequence[Kernel] | None = None
 ) -> Float[Tensor, ""]:
     """Return JMMD² as a V-statistic, Eq. (7) of JAN: `mmd_biased` of the product of the layers' kernels.
 
@@ -79,7 +82,7 @@ def jmmd_biased(
 
 
 def jmmd_unbiased(
-    source_layers: Layers, target_layers: Layers, kernels: Sequence[GaussianKernel] | None = None
+    source_layers: Layers, target_layers: Layers, kernels: Sequence[Kernel] | None = None
 ) -> Float[Tensor, ""]:
     """Return JMMD² as a U-statistic: `mmd_unbiased` of the product of the layers' kernels; arguments as `jmmd_biased`.
 
@@ -92,7 +95,7 @@ def jmmd_unbiased(
 
 
 def jmmd_linear(
-    source_layers: Layers, target_layers: Layers, kernels: Sequence[GaussianKernel] | None = None
+    source_layers: Layers, target_layers: Layers, kernels: Sequence[Kernel] | None = None
 ) -> Float[Tensor, ""]:
     """Return JMMD² in time linear in n, Eq. (11) of JAN: the mean over n/2 disjoint pairs of both samples.
 
@@ -123,7 +126,7 @@ def jmmd_linear(
 def jmmd_block(
     source_layers: Layers,
     target_layers: Layers,
-    kernels: Sequence[GaussianKernel] | None = None,
+    kernels: Sequence[Kernel] | None = None,
     block_size: int | None = None,
 ) -> Float[Tensor, ""]:
     """Return JMMD² as the mean of `jmmd_unbiased` over disjoint blocks of B rows of each sample.
@@ -159,7 +162,7 @@ def jmmd_block(
 
 
 def joint_gram(
-    source_layers: Layers, target_layers: Layers, kernels: Sequence[GaussianKernel] | None = None
+    source_layers: Layers, target_layers: Layers, kernels: Sequence[Kernel] | None = None
 ) -> Float[Tensor, "N N"]:
     """Return K = ∏_ℓ k^ℓ over the pooled sample, source rows first; arguments as `jmmd_biased`.
 
@@ -194,8 +197,8 @@ def check_sizes(n: int, m: int, least: int) -> None:
 
 
 def check_layers(
-    source_layers: Sequence[Rows], target_layers: Sequence[Rows], kernels: Sequence[GaussianKernel] | None
-) -> Sequence[GaussianKernel]:
+    source_layers: Sequence[Rows], target_layers: Sequence[Rows], kernels: Sequence[Kernel] | None
+) -> Sequence[Completed]:
     """Return the kernels, JAN's where there are none, after checking that both samples have the same layers."""
     if isinstance(source_layers, Tensor) or isinstance(target_layers, Tensor):
         raise TypeError("source_layers and target_layers are sequences of matrices; put a single layer into a list.")
@@ -212,7 +215,8 @@ def check_layers(
     for index, (source, target) in enumerate(zip(source_layers, target_layers, strict=True)):
         if source.shape[1] != target.shape[1]:
             raise ValueError(f"layer {index} has {source.shape[1]} columns in source and {target.shape[1]} in target.")
-    kernels = jan_kernels(len(source_layers)) if kernels is None else kernels
+    if kernels is None:
+        return _default_kernels(len(source_layers))
     if len(kernels) != len(source_layers):
         raise ValueError(f"one kernel a layer is needed; got {len(kernels)} kernels for {len(source_layers)} layers.")
-    return kernels
+    return [k if type(k) is GaussianKernel else complete_kernel(k) for k in kernels]

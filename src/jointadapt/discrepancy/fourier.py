@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from jointadapt.discrepancy.distances import wide
 from jointadapt.discrepancy.estimators import Rows, check_layers, check_sizes
-from jointadapt.discrepancy.kernels import GaussianKernel
+from jointadapt.discrepancy.kernels import Completed, Kernel
 
 # Rows that pass at a time: a tile of 2,048 × 512 angles in float32 is 4 MB.
 TILE = 2048
@@ -22,7 +22,7 @@ Reduce = Callable[[Tensor], Tensor]
 def jmmd_fourier(
     source_layers: Sequence[Rows],
     target_layers: Sequence[Rows],
-    kernels: Sequence[GaussianKernel] | None = None,
+    kernels: Sequence[Kernel] | None = None,
     features: int = 1024,
     generator: torch.Generator | None = None,
     reduce: Reduce | None = None,
@@ -45,6 +45,7 @@ def jmmd_fourier(
     however many rows. O(N D Σd) time; without gradient O(tile · D) memory, with it O(N Σd) more.
     Source: Rahimi and Recht, NIPS 2007; for MMD: Zhao and Meng, Neural Computation 2015.
 
+    >>> from jointadapt.discrepancy import GaussianKernel
     >>> generator = torch.Generator().manual_seed(0)
     >>> x, y = torch.randn(2, 200, 3, generator=generator)
     >>> round(jmmd_fourier([x], [y + 1], [GaussianKernel(6.0, (1.0,))], generator=generator).item(), 2)
@@ -74,7 +75,7 @@ class Drawn(NamedTuple):
 def draw(
     source_layers: Sequence[Rows],
     target_layers: Sequence[Rows],
-    kernels: Sequence[GaussianKernel],
+    kernels: Sequence[Completed],
     features: int,
     generator: torch.Generator | None = None,
     total: Reduce | None = None,
@@ -85,19 +86,14 @@ def draw(
 
 
 def _draw(
-    kernel: GaussianKernel, source: Rows, target: Rows, count: int, generator: torch.Generator | None, total: Reduce
+    kernel: Completed, source: Rows, target: Rows, count: int, generator: torch.Generator | None, total: Reduce
 ) -> Drawn:
-    """Return ω: a Gaussian of bandwidth γ is the mean of cos(ω · (x − y)) over ω ~ N(0, 2/γ I)."""
+    """Return what one layer's rows are measured from, and D/2 frequencies of its kernel."""
     first = wide(source[:1].detach())
     summed = total(torch.cat([first[0], first.new_ones(1)]))
     origin = summed[:-1] / summed[-1]
     bandwidth = _bandwidth(kernel, source, target, origin, total).to(origin)
-    device = origin.device if generator is None else generator.device
-    shares = torch.tensor(kernel.weights or (1.0,) * len(kernel.scales), device=device)
-    scales = torch.tensor(kernel.scales, device=device)[torch.multinomial(shares, count, True, generator=generator)]
-    normal = torch.randn(source.shape[1], count, generator=generator, device=device, dtype=origin.dtype)
-    tiny = torch.finfo(origin.dtype).tiny ** 0.5
-    return Drawn(origin, normal.to(origin) * (2 / (scales.to(origin) * bandwidth.clamp_min(tiny))).sqrt())
+    return Drawn(origin, kernel.frequencies(source.shape[1], count, bandwidth, generator))
 
 
 def joint_features(tile: Sequence[Tensor], drawn: Sequence[Drawn]) -> Float[Tensor, "n D"]:
@@ -124,13 +120,14 @@ def _tile_sum(tile: Sequence[Tensor], drawn: Sequence[Drawn]) -> Tensor:
     return joint_features(tile, drawn).sum(0).double()
 
 
-def _bandwidth(kernel: GaussianKernel, source: Rows, target: Rows, origin: Tensor, total: Reduce) -> Tensor:
+def _bandwidth(kernel: Completed, source: Rows, target: Rows, origin: Tensor, total: Reduce) -> Tensor:
     """Return γ of the rows of all processes: their mean squared distance is 2 (Σ‖x‖² − ‖Σx‖²/N) / (N − 1)."""
-    if not isinstance(kernel.bandwidth, str):
-        return torch.tensor(float(kernel.bandwidth))
-    if kernel.bandwidth == "median":
+    if isinstance(kernel.bandwidth, float):
+        return torch.tensor(kernel.bandwidth)
+    if kernel.bandwidth != "mean":
         if total is not _as_it_is:
-            raise ValueError("over several processes the bandwidth must be a number or 'mean'; got 'median'.")
+            given = kernel.bandwidth or "a find_bandwidth of the kernel's own"
+            raise ValueError(f"over several processes the bandwidth must be a number or 'mean'; got {given!r}.")
         return kernel.find_bandwidth(source[:], target[:])
     summed = origin.new_zeros(len(origin) + 2, dtype=torch.float64)
     for rows in (source, target):

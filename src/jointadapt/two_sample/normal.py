@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jointadapt.discrepancy import Rows
 from jointadapt.discrepancy.fourier import TILE, Drawn, draw, joint_features
-from jointadapt.discrepancy.kernels import GaussianKernel
+from jointadapt.discrepancy.kernels import Completed
 from jointadapt.two_sample.result import TwoSampleTest, null_levels
 from jointadapt.two_sample.samples import Pooled, pair_distances, quadruple, shuffled
 
@@ -66,7 +66,7 @@ def linear_test(pooled: Pooled, level: float, tile: int, generator: torch.Genera
 def fourier_test(
     source: Sequence[Rows],
     target: Sequence[Rows],
-    kernels: Sequence[GaussianKernel],
+    kernels: Sequence[Completed],
     level: float,
     features: int,
     generator: torch.Generator,

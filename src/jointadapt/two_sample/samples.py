@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jointadapt.discrepancy import Rows
 from jointadapt.discrepancy.distances import squared_distances, wide
-from jointadapt.discrepancy.kernels import GaussianKernel, jan_kernels
+from jointadapt.discrepancy.kernels import Completed, GaussianKernel, Kernel, complete_kernel, jan_kernels
 
 Array = np.ndarray | Tensor | Rows
 Sample = Array | Sequence[Array]
@@ -25,7 +25,7 @@ class Pooled:
     """A pooled sample, source rows first: for each layer its rows, kernel and bandwidth; n rows are source."""
 
     layers: tuple[Tensor, ...]
-    kernels: tuple[GaussianKernel, ...]
+    kernels: tuple[Completed, ...]
     bandwidths: tuple[Tensor, ...]
     n: int
 
@@ -66,7 +66,7 @@ class Pooled:
 def pool(
     source: Sample,
     target: Sample,
-    kernels: GaussianKernel | Sequence[GaussianKernel] | None,
+    kernels: Kernel | Sequence[Kernel] | None,
     generator: torch.Generator,
     least: int = 2,
 ) -> Pooled:
@@ -84,16 +84,17 @@ def pool(
         raise ValueError(f"all layers must be on one device; got {', '.join(sorted(devices))}. Move them with .to().")
     if kernels is None:
         kernels = (GaussianKernel(),) if len(sources) == 1 else jan_kernels(len(sources))
-    kernels = (kernels,) if isinstance(kernels, GaussianKernel) else tuple(kernels)
-    if len(kernels) != len(sources):
-        raise ValueError(f"one kernel a layer is needed; got {len(kernels)} kernels for {len(sources)} layers.")
+    given = [kernels] if isinstance(kernels, Kernel) else kernels
+    completed = tuple(complete_kernel(kernel) for kernel in given)
+    if len(completed) != len(sources):
+        raise ValueError(f"one kernel a layer is needed; got {len(completed)} kernels for {len(sources)} layers.")
     dtype = torch.float64 if any(x.dtype == torch.float64 for x in (*sources, *targets)) else torch.float32
     layers = tuple(torch.cat([x, y]).to(dtype) for x, y in zip(sources, targets, strict=True))
-    bandwidths = tuple(_bandwidth(kernel, x, generator) for kernel, x in zip(kernels, layers, strict=True))
+    bandwidths = tuple(_bandwidth(kernel, x, generator) for kernel, x in zip(completed, layers, strict=True))
     for index, bandwidth in enumerate(bandwidths):
         if not torch.isfinite(bandwidth):
             raise ValueError(f"squared distances of layer {index} overflow {dtype}; rescale it or pass float64.")
-    return Pooled(layers, kernels, bandwidths, len(sources[0]))
+    return Pooled(layers, completed, bandwidths, len(sources[0]))
 
 
 class _Slices:
@@ -144,7 +145,7 @@ def shuffled(count: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(count, generator=generator, device=generator.device)
 
 
-def _bandwidth(kernel: GaussianKernel, rows: Tensor, generator: torch.Generator) -> Tensor:
+def _bandwidth(kernel: Completed, rows: Tensor, generator: torch.Generator) -> Tensor:
     if kernel.bandwidth == "median" and len(rows) > MEDIAN_ROWS:  # a median costs O(N²) memory
         rows = rows[shuffled(len(rows), generator)[:MEDIAN_ROWS].to(rows.device)]
     return kernel.find_bandwidth(rows)

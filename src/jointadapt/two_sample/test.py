@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 
 from jointadapt.discrepancy.estimators import check_layers
-from jointadapt.discrepancy.kernels import GaussianKernel
+from jointadapt.discrepancy.kernels import GaussianKernel, Kernel
 from jointadapt.two_sample.normal import cross_test, fourier_test, linear_test
 from jointadapt.two_sample.permutation import MULTIPLES, aggregated_test, permutation_test
 from jointadapt.two_sample.result import TwoSampleTest
@@ -20,7 +20,7 @@ def two_sample_test(
     source: Sample,
     target: Sample,
     *,
-    kernels: GaussianKernel | Sequence[GaussianKernel] | None = None,
+    kernels: Kernel | Sequence[Kernel] | None = None,
     permutations: int = 1000,
     level: float = 0.05,
     method: Method = "permutation",
@@ -68,9 +68,9 @@ def two_sample_test(
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     if method == "fourier":
         layers = unread("source", source), unread("target", target)
-        kernels = (kernels,) if isinstance(kernels, GaussianKernel) else kernels
+        kernels = [kernels] if isinstance(kernels, Kernel) else kernels
         if kernels is None and len(layers[0]) == 1:
-            kernels = (GaussianKernel(),)
+            kernels = [GaussianKernel()]
         with torch.no_grad():
             return fourier_test(*layers, check_layers(*layers, kernels), level, features, generator)
     rows = pool(source, target, kernels, generator)

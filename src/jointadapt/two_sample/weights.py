@@ -41,6 +41,8 @@ def optimal_weights(
     >>> optimal_weights(x[:200], x[200:] + 1, GaussianKernel(2.0, scales=(0.01, 1.0)))
     (0.0, 2.0)
     """
+    if not isinstance(kernel, GaussianKernel):
+        raise TypeError(f"optimal_weights weighs the scales of a GaussianKernel; got {kernel!r}.")
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     rows = pool(source, target, kernel, generator, least=4)
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
