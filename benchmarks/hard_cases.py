@@ -25,7 +25,7 @@ from jointadapt.runtime.progress import silent
 DIGITS = {"backbone": "cnn", "bottleneck": 128, "dropout": 0.0, "steps": 300}
 GAUSSIANS = {"backbone": "mlp", "bottleneck": 32, "dropout": 0.0, "steps": 300}
 PHOTOGRAPHS = {"backbone": "none", "steps": 400}
-RATIO = 10  # of the most to the least frequent class where label proportions differ
+RATIO = 10  # of the most to the least frequent class under label shift
 
 
 @dataclass(frozen=True)
@@ -77,21 +77,21 @@ def digits(seed: int = 0) -> Iterator[Case]:
     half, few, rare = y_t < 5, slice(0, 5), imbalanced(y_t, seed=seed)
     targets = [
         ("as they are", "identical", x_t, y_t),
-        ("tilted", "covariates", tilted, y_t),
-        ("upside down", "covariates", x_t[:, ::-1, ::-1].copy(), y_t),
+        ("tilted", "covariate shift", tilted, y_t),
+        ("upside down", "covariate shift", x_t[:, ::-1, ::-1].copy(), y_t),
         ("inverted", "contrast", 1 - x_t, y_t),
         ("half inverted", "contrast", np.where(np.arange(len(x_t))[:, None, None] % 2, x_t, 1 - x_t), y_t),
-        ("noisy", "covariates", changed(lambda image: image + generator.normal(0, 0.4, image.shape)), y_t),
-        ("blurred and pale", "covariates", changed(lambda image: 0.3 + 0.4 * gaussian_filter(image, 0.8)), y_t),
-        ("moved", "covariates", changed(lambda image: shift(image, (1, -1), order=1)), y_t),
-        ("as they are, 10:1", "proportions", x_t[rare], y_t[rare]),
-        ("tilted, 10:1", "proportions", tilted[rare], y_t[rare]),
+        ("noisy", "covariate shift", changed(lambda image: image + generator.normal(0, 0.4, image.shape)), y_t),
+        ("blurred and pale", "covariate shift", changed(lambda image: 0.3 + 0.4 * gaussian_filter(image, 0.8)), y_t),
+        ("moved", "covariate shift", changed(lambda image: shift(image, (1, -1), order=1)), y_t),
+        ("as they are, 10:1", "label shift", x_t[rare], y_t[rare]),
+        ("tilted, 10:1", "label shift", tilted[rare], y_t[rare]),
         ("tilted, five classes missing", "missing classes", tilted[half], y_t[half]),
-        ("five tilted ones", "few rows", tilted[few], y_t[few]),
+        ("five tilted ones", "few examples", tilted[few], y_t[few]),
         ("pure noise", "noise", generator.uniform(0, 1, x_t.shape), None),
     ]
     for name, kind, rows, labels in targets:
-        more = from_arrays(tilted[5:], y_t[5:]) if kind == "few rows" else None
+        more = from_arrays(tilted[5:], y_t[5:]) if kind == "few examples" else None
         yield Case(f"digits → {name}", kind, source, from_arrays(rows, labels, name), DIGITS, more)
     known = from_arrays(x_s[y_s < 6], y_s[y_s < 6], "digits 0–5")
     yield Case("digits 0–5 → tilted 0–9", "unknown classes", known, from_arrays(tilted, y_t, "tilted"), DIGITS)
@@ -120,26 +120,26 @@ def gaussians(seed: int = 0, rows: int = 400) -> Iterator[Case]:
     offset[:2] = 2.5, 2
     targets = [
         ("as they are", "identical", x_t, y_t),
-        ("moved", "covariates", x_t + offset, y_t),
+        ("moved", "covariate shift", x_t + offset, y_t),
         ("moved to the next class", "wrong classes", x_t + 2 * offset, y_t),
-        ("turned by 30°", "covariates", turn(x_t, 30), y_t),
-        ("turned by 60°", "covariates", turn(x_t, 60), y_t),
+        ("turned by 30°", "covariate shift", turn(x_t, 30), y_t),
+        ("turned by 60°", "covariate shift", turn(x_t, 60), y_t),
         ("turned by 120°", "wrong classes", turn(x_t, 120), y_t),
         ("labels swapped", "wrong classes", x_t, (y_t + 1) % 3),
-        ("scaled", "covariates", 2 * x_t - 3, y_t),
-        ("as they are, 10:3:1", "proportions", clouds(skewed), skewed),
-        ("moved, 10:3:1", "proportions", clouds(skewed) + offset, skewed),
+        ("scaled", "covariate shift", 2 * x_t - 3, y_t),
+        ("as they are, 10:3:1", "label shift", clouds(skewed), skewed),
+        ("moved, 10:3:1", "label shift", clouds(skewed) + offset, skewed),
         ("one class moved", "missing classes", x_t[y_t == 1] + offset, y_t[y_t == 1]),
-        ("five rows moved", "few rows", x_t[:5] + offset, y_t[:5]),
+        ("five rows moved", "few examples", x_t[:5] + offset, y_t[:5]),
         ("pure noise", "noise", generator.normal(0, 10, x_t.shape), None),
     ]
     for name, kind, x, labels in targets:
-        more = from_arrays(x_t[5:] + offset, y_t[5:]) if kind == "few rows" else None
+        more = from_arrays(x_t[5:] + offset, y_t[5:]) if kind == "few examples" else None
         yield Case(f"clouds → {name}", kind, source, from_arrays(x, labels, name), GAUSSIANS, more)
     # One rule for both domains, y = x₁ + x₂² > 1, seen in different places: p(y | x) is the same.
     x_s, x_t = generator.normal(0, 1, (rows, 2)), generator.normal((1, 0.5), 0.7, (rows, 2))
     pair = [from_arrays(x, x[:, 0] + x[:, 1] ** 2 > 1, name) for x, name in ((x_s, "parabola"), (x_t, "elsewhere"))]
-    yield Case("parabola → elsewhere", "covariates", *pair, GAUSSIANS)
+    yield Case("parabola → elsewhere", "covariate shift", *pair, GAUSSIANS)
 
 
 def scanned(folder: Path, seed: int = 0, rows: int = 1000) -> Iterator[Case]:
@@ -153,9 +153,9 @@ def scanned(folder: Path, seed: int = 0, rows: int = 1000) -> Iterator[Case]:
         usps, y_u = file["images_train"][part] / 255.0, file["labels_train"][part]
     rare, half = imbalanced(y_u, seed=seed), y_m < 5
     pairs = [
-        ("MNIST → USPS", "covariates", (mnist, y_m), (usps, y_u)),
-        ("USPS → MNIST", "covariates", (usps, y_u), (mnist, y_m)),
-        ("MNIST → USPS, 10:1", "proportions", (mnist, y_m), (usps[rare], y_u[rare])),
+        ("MNIST → USPS", "covariate shift", (mnist, y_m), (usps, y_u)),
+        ("USPS → MNIST", "covariate shift", (usps, y_u), (mnist, y_m)),
+        ("MNIST → USPS, 10:1", "label shift", (mnist, y_m), (usps[rare], y_u[rare])),
         ("USPS → MNIST, five classes missing", "missing classes", (usps, y_u), (mnist[half], y_m[half])),
         ("MNIST → USPS inverted", "contrast", (mnist, y_m), (1 - usps, y_u)),
     ]
@@ -174,7 +174,7 @@ def photographs(folder: Path, backbone: str, weights: Path, seed: int = 0) -> It
     for source in (amazon, dslr, webcam):
         for target in (amazon, dslr, webcam):
             if source is not target:
-                yield Case(f"{source.name} → {target.name}", "covariates", source, target, PHOTOGRAPHS)
+                yield Case(f"{source.name} → {target.name}", "covariate shift", source, target, PHOTOGRAPHS)
     order = np.random.default_rng(seed + 2).permutation(len(amazon)).tolist()
     one, other = amazon.select(order[::2]), amazon.select(order[1::2])
     rare = imbalanced(amazon.labels.numpy(), seed=seed).tolist()
@@ -184,14 +184,14 @@ def photographs(folder: Path, backbone: str, weights: Path, seed: int = 0) -> It
     noise = from_arrays(np.abs(np.random.default_rng(seed + 3).normal(size=shape)), None, "noise")
     targets = [
         ("amazon → its other half", "identical", one, other),
-        ("webcam → amazon, 10:1", "proportions", webcam, amazon.select(rare)),
+        ("webcam → amazon, 10:1", "label shift", webcam, amazon.select(rare)),
         ("amazon → webcam, five classes missing", "missing classes", amazon, webcam.select(half)),
         ("dslr, six classes → webcam, ten", "unknown classes", _of_classes(dslr.select(known), 6), webcam),
-        ("webcam → five of amazon", "few rows", webcam, amazon.select(order[:5])),
+        ("webcam → five of amazon", "few examples", webcam, amazon.select(order[:5])),
         ("amazon → pure noise", "noise", amazon, noise),
     ]
     for name, kind, source, target in targets:
-        more = amazon.select(order[5:]) if kind == "few rows" else None
+        more = amazon.select(order[5:]) if kind == "few examples" else None
         yield Case(name, kind, source, target, PHOTOGRAPHS, more)
 
 

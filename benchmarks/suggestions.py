@@ -41,7 +41,7 @@ def main() -> None:
     print("| task | no label | random | suggested |\n|:---|---:|---:|---:|")
     rows = []
     for case in cases:
-        if case.kind == "covariates" and ("digits" not in case.name or "tilted" in case.name):
+        if case.kind == "covariate shift" and ("digits" not in case.name or "tilted" in case.name):
             seeds = [measure(case, arguments.method, arguments.budget, seed) for seed in range(arguments.seeds)]
             rows.append([mean(column) for column in zip(*seeds, strict=True)])
             print(f"| {case.name} | {' | '.join(f'{value:.1f}' for value in rows[-1])} |", flush=True)

@@ -10,7 +10,7 @@ import torch
 from conftest import Command, draw_folder, write_arrays
 from torch import Tensor
 
-from jointadapt.diagnostics.shift_kind import diagnose, estimated_proportions
+from jointadapt.diagnostics.shift_kind import diagnose, estimated_priors
 from jointadapt.evaluation.calibration import calibration_error, cooling_temperature, tempered
 from jointadapt.experiment import train
 from jointadapt.runs.folder import RunFolder
@@ -185,9 +185,9 @@ def test_calibration_error_follows_its_formula():
     ("target", "kind"),
     [
         (clouds(200, 1), "none found"),
-        (clouds(200, 1, (10, 3, 1)), "label proportions"),
-        ((clouds(200, 1)[0] + 1, None), "covariates"),
-        ((clouds(5, 1)[0], None), "too few rows"),
+        (clouds(200, 1, (10, 3, 1)), "label shift"),
+        ((clouds(200, 1)[0] + 1, None), "covariate shift"),
+        ((clouds(5, 1)[0], None), "too few examples"),
     ],
     ids=lambda part: part if isinstance(part, str) else "",
 )
@@ -204,11 +204,11 @@ def test_proportions_are_estimated_where_only_they_differ():
     assert np.abs(np.array(found.proportions) / 100 - truth.numpy()).max() < FEW_ROWS
 
 
-def test_estimated_proportions_maximise_the_likelihood():
+def test_estimated_priors_maximise_the_likelihood():
     generator = torch.Generator().manual_seed(0)
     p = torch.rand(200, 2, generator=generator).double().softmax(1)
     shares = torch.tensor([0.3, 0.7]).double()
-    found = estimated_proportions(p, shares, 5000)
+    found = estimated_priors(p, shares, 5000)
 
     def likelihood(share: float) -> float:
         pi = torch.tensor([share, 1 - share])

@@ -30,7 +30,7 @@ def test_every_made_case_can_be_trained_on(hard_cases: ModuleType) -> None:
         assert case.source.shape == case.target.shape
         assert case.source.labelled
         assert case.target.labelled or case.kind == "noise"
-        assert (len(case.target) == 5) == (case.kind == "few rows") == (case.more is not None)
+        assert (len(case.target) == 5) == (case.kind == "few examples") == (case.more is not None)
 
 
 def test_another_seed_draws_other_rows(hard_cases: ModuleType) -> None:
@@ -65,7 +65,7 @@ def test_the_benchmark_tells_what_auto_chose(hard_cases: ModuleType, capsys: pyt
     assert turned.gain == turned.accuracies[turned.chosen] - turned.accuracies[0]
     assert turned.regret == max(turned.accuracies) - turned.accuracies[turned.chosen]
     assert few.verdict == "refused"
-    assert few.kind == "too few rows"
+    assert few.kind == "too few examples"
     assert len(few.accuracies or []) == len(choosing.NAMES)
     assert noise.accuracies is None
     assert choosing.row(noise).count("–") == len(choosing.NAMES) + 2

@@ -97,7 +97,7 @@ def test_labels_that_cannot_be_used_are_named(here: Path, refused: Callable[...,
 
 def test_a_budget_beyond_the_rows_is_a_mistake(command: Command, refused: Callable[..., str]) -> None:
     command("train", *ARRAYS, "--out", "run", "--no-baseline")
-    assert "--budget 41: t has 40 rows" in refused("suggest-labels", "run", "--budget", 41)
+    assert "--budget 41: t has 40 examples" in refused("suggest-labels", "run", "--budget", 41)
 
 
 def test_labelled_target_rows_are_a_quarter_of_the_labelled_side() -> None:

@@ -277,13 +277,13 @@ def test_a_clear_shift_is_found_and_its_rows_are_named(method, rows):
         assert correlation > 0.5
 
 
-def test_top_rows_names_a_planted_cluster():
+def test_top_examples_names_a_planted_cluster():
     source, target = normal(100, 3, seed=1), normal(80, 3, seed=2)
     planted = list(range(3, 80, 6))
     target[planted] = 5 + 0.1 * target[planted]
     result = two_sample_test(source, target)
-    assert sorted(result.top_rows(len(planted))[1]) == planted
-    assert len(result.top_rows(3)[0]) == 3
+    assert sorted(result.top_examples(len(planted))[1]) == planted
+    assert len(result.top_examples(3)[0]) == 3
 
 
 def test_aggregated_finds_a_difference_narrower_than_one_bandwidth_sees():
@@ -307,9 +307,9 @@ def test_a_median_over_many_rows_reads_some_of_them(monkeypatch):
 
 def test_printing_it_gives_a_sentence():
     found = str(two_sample_test(normal(60, 3, seed=1), normal(50, 3, seed=2, shift=1.0)))
-    assert found.startswith("Source (60 rows) and target (50 rows) differ at the 5 % level: MMD² = ")
+    assert found.startswith("Source (60 examples) and target (50 examples) differ at the 5 % level: MMD² = ")
     assert "p = 0.001 (permutation test, 1,000 permutations; rejects above" in found
-    assert "Rows that contribute most: source " in found
+    assert "Examples that contribute most: source " in found
     none = str(two_sample_test(*LAYERS, method="cross", level=0.001))
     assert "show no difference at the 0.1 % level: JMMD² = " in none
     assert "cross test, normal threshold" in none

@@ -18,7 +18,7 @@ from jointadapt.cli.printing import as_json, print_json, track
     "--method",
     type=click.Choice(["permutation", "aggregated", "cross", "fourier", "linear"]),
     default="permutation",
-    help="permutation: exact; aggregated: exact, any scale; cross: above 20,000 rows; fourier, linear: millions. "
+    help="permutation: exact; aggregated: exact, any scale; cross: above 20,000 examples; fourier, linear: millions. "
     "[permutation]",
 )
 @click.option("--permutations", type=int, default=1000, help="Relabellings: permutation, aggregated. [1000]")
@@ -29,8 +29,8 @@ from jointadapt.cli.printing import as_json, print_json, track
 def shift(source: str, target: str, run: str | None, out: str | None, json_: bool, **options: Any) -> None:
     """Tell whether SOURCE and TARGET differ: images by a backbone's features, arrays as they are.
 
-    With --run, also whether the trained model's features and predictions still differ. Give it rows that the run was
-    not trained on: its own training rows were pulled together and are not held out.
+    With --run, also whether the trained model's features and predictions still differ. Give it examples that the run
+    was not trained on: its own were pulled together by the training and are not held out.
     """
     from jointadapt.diagnostics.shift import check_shift_folder, measure_shift
 

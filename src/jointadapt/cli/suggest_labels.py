@@ -9,18 +9,18 @@ from jointadapt.cli.printing import as_json, output, print_json, track
 
 @click.command("suggest-labels")
 @click.argument("run")
-@click.option("--budget", type=click.IntRange(min=1), default=20, help="Rows to name. [20]")
-@click.option("--target", help="Rows to choose from, when not the run's own target.")
+@click.option("--budget", type=click.IntRange(min=1), default=20, help="Examples to name. [20]")
+@click.option("--target", help="Domain to choose from, when not the run's own target.")
 @click.option("--out", "-o", help="CSV file to write instead of standard output.")
 @as_json
 def suggest_labels(run: str, budget: int, target: str | None, out: str | None, json_: bool) -> None:
-    """Print the target rows worth a label first, as CSV; filled in, `train --target-labels` takes it."""
+    """Print the target examples worth a label first, as CSV; filled in, `train --target-labels` takes it."""
     from jointadapt.diagnostics.label_suggestion import suggest_labels as find
     from jointadapt.diagnostics.label_suggestion import write_suggestions
 
-    rows = find(run, budget, target, track=track(json_))
+    suggestions = find(run, budget, target, track=track(json_))
     if json_:
-        print_json({"suggestions": [dataclasses.asdict(row) for row in rows]})
+        print_json({"suggestions": [dataclasses.asdict(row) for row in suggestions]})
         return
     with output(out) as file:
-        write_suggestions(file, rows)
+        write_suggestions(file, suggestions)

@@ -1,4 +1,4 @@
-"""A finished run → the target rows that are worth a label first."""
+"""A finished run → the target examples that are worth a label first."""
 
 import csv
 from dataclasses import dataclass
@@ -16,17 +16,19 @@ from jointadapt.networks.features import features_of, usable_device
 from jointadapt.runs.model import Model
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
+from jointadapt.runtime.random_state import preserved_rng_state
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A target row to label: its name, the class the model gives it, and how sure the model is."""
+    """A target example to label: its name, the class the model gives it, and how sure the model is."""
 
     item: str
     predicted: str
     probability: float
 
 
+@preserved_rng_state()
 def suggest_labels(
     run: str | Path,
     budget: int = 20,
@@ -35,13 +37,13 @@ def suggest_labels(
     cache: Path | None = None,
     track: Track = silent,
 ) -> list[Suggestion]:
-    """Return the target rows of a run whose labels would teach it most, the most useful first.
+    """Return the target examples of a run whose labels would teach it most, the most useful first.
 
-    Rows that the run was trained on with their labels are left out.
+    Those that the run was trained on with their labels are left out.
 
     Args:
         run: the folder of a finished run, or its model file.
-        budget: how many rows.
+        budget: how many examples.
         target: another target than the run's own: a path or a domain.
     """
     model, cache = Model.load(run), cache or default_cache()
@@ -52,7 +54,9 @@ def suggest_labels(
     labelled = read_labels(model.config.target_labels) if model.config.target_labels else {}
     domain = domain.select([row for row, item in enumerate(domain.items) if item not in labelled])
     if not 0 < budget <= len(domain):
-        raise UserError(f"--budget {budget}: {domain.name} has {len(domain)} rows to choose from; give 1 to that many.")
+        raise UserError(
+            f"--budget {budget}: {domain.name} has {len(domain)} examples to choose from; give 1 to that many."
+        )
     features, probabilities = _seen(model, domain, cache, track)
     rows = worth_labelling(features, probabilities, budget)
     confidence, predicted = probabilities.max(1)
@@ -60,10 +64,10 @@ def suggest_labels(
 
 
 def worth_labelling(features: Tensor, probabilities: Tensor, budget: int, seed: int = 0) -> list[int]:
-    """Return the indices of `budget` distinct rows, uncertain and unlike one another, the most useful first.
+    """Return the indices of `budget` distinct examples, uncertain and unlike one another, the most useful first.
 
-    The rows' features (n, d) are clustered into `budget` groups by k-means in which a row weighs as much as the entropy
-    of its probabilities (n, classes); the row nearest to a group's centre stands for it, and groups come in the order
+    The features (n, d) are clustered into `budget` groups by k-means in which an example weighs as much as the entropy
+    of its probabilities (n, classes); the one nearest to a group's centre stands for it, and groups come in the order
     of their weight. Source: CLUE, Prabhu et al., ICCV 2021, Eq. (5).
 
     >>> x = torch.tensor([[0.0], [0.1], [5.0], [5.1], [9.0]])

@@ -1,23 +1,19 @@
 """Two domains, the source labelled → what differs between them, as far as that can be seen without target labels."""
 
-import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from jointadapt.discrepancy.domain_classifier import fit_linear
 from jointadapt.selection.guard import shares
 from jointadapt.two_sample import two_sample_test
 
-MOST_ROWS = 500
+MOST_EXAMPLES = 500
 FEWEST_PER_CLASS = 2
 LEVEL = 0.05
-LEAST_SHARE = 1e-3  # a class estimated to have less is not drawn
+LEAST_DRAWN = 1e-3  # a class estimated to have a smaller share is not drawn
 MISSING = 0.1  # of its share in the source: a class with less is told as missing
 
 
@@ -26,14 +22,14 @@ class Diagnosis:
     """What `diagnose` found.
 
     Args:
-        rows: of the target.
+        rows: the number of target examples.
         classes: of the source.
-        p_value: of the test that source and target rows have one distribution.
+        p_value: of the test that source and target examples have one distribution.
         p_value_reweighted: of the same test once the source's classes are drawn in the target's estimated proportions;
-            large where label proportions alone explain the difference.
-        proportions: the estimated share of each class in the target, in percent; covariate shift misleads it.
-        moved: the percentage of rows that would have to change their class to get there from the source's shares.
-        missing: how many classes seem to have no more than a tenth of their share in the source.
+            large where label shift alone explains the difference.
+        proportions: the estimated prior of each class in the target, in percent; covariate shift misleads it.
+        moved: the percentage of examples that would have to change their class to get there from the source's priors.
+        missing: how many classes seem to have no more than a tenth of their prior in the source.
     """
 
     rows: int
@@ -46,39 +42,38 @@ class Diagnosis:
 
     @property
     def too_few(self) -> bool:
-        """Whether the target has fewer than two rows a class: too few to match a distribution to."""
+        """Return whether the target has fewer than two examples a class: too few to match a distribution to."""
         return self.rows < FEWEST_PER_CLASS * self.classes
 
     @property
     def kind(self) -> str:
-        """Return "too few rows", "none found", "label proportions" (they alone explain it), or "covariates"."""
+        """Return "too few examples", "none found", "label shift" (which alone explains it), or "covariate shift"."""
         if self.too_few:
-            return "too few rows"
+            return "too few examples"
         if self.p_value > LEVEL:
             return "none found"
-        return "label proportions" if self.p_value_reweighted > LEVEL else "covariates"
+        return "label shift" if self.p_value_reweighted > LEVEL else "covariate shift"
 
     def __str__(self) -> str:
         match self.kind:
-            case "too few rows":
+            case "too few examples":
                 return (
-                    f"{self.rows} target rows for {self.classes} classes: fewer than {FEWEST_PER_CLASS} a class are "
-                    "too few to match a distribution to."
+                    f"{self.rows} target examples for {self.classes} classes: fewer than {FEWEST_PER_CLASS} a class "
+                    "are too few to match a distribution to."
                 )
             case "none found":
                 return f"No shift found between the domains (p = {self.p_value:.2g}): little is to be gained."
-            case "label proportions":
+            case "label shift":
                 missing = f", {self.missing} classes seem to be missing" if self.missing else ""
                 return (
                     f"The domains differ (p = {self.p_value:.2g}), and no longer do once the source's classes are "
-                    f"drawn in the target's estimated proportions (p = {self.p_value_reweighted:.2g}): a shift of "
-                    f"label proportions, {self.moved:.0f} % of the rows{missing}. Matching the domains would mix the "
-                    "classes."
+                    f"drawn in the target's estimated proportions (p = {self.p_value_reweighted:.2g}): label "
+                    f"shift, {self.moved:.0f} % of the examples{missing}. Matching the domains would mix the classes."
                 )
             case _:
                 return (
-                    f"The domains differ (p = {self.p_value:.2g}), and label proportions alone do not explain it: rows "
-                    "of one class look different."
+                    f"The domains differ (p = {self.p_value:.2g}), and label shift alone does not explain it: "
+                    "examples of one class look different."
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,29 +82,31 @@ class Diagnosis:
 
 
 def diagnose(source: Tensor, labels: Tensor, target: Tensor, seed: int = 0) -> Diagnosis:
-    """Return what differs between labelled source rows (n, …) and target rows (m, …), from 500 rows of each at most.
+    """Return what differs between labelled source examples (n, …) and target examples (m, …), from 500 of each at most.
 
-    Label proportions are estimated on one half of the target rows, and tested on the other.
+    The target's class priors are estimated on one half of its examples, and tested on the other. Label shift: p(y)
+    differs and p(x | y) does not. Covariate shift is what the test still sees then. What no method sees without target
+    labels is that labels have changed on equal examples. The global random generators are not used.
 
     >>> x = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
     >>> y = (x[:, 0] > 0).long()
     >>> diagnose(x[:150], y[:150], x[150:]).kind, diagnose(x[:150], y[:150], x[150:] + 1).kind
-    ('none found', 'covariates')
+    ('none found', 'covariate shift')
     >>> mostly_right = x[150:][(y[150:] == 1) | (torch.arange(150) % 8 == 0)]
     >>> diagnose(x[:150], y[:150], mostly_right).kind
-    'label proportions'
+    'label shift'
     """
     generator = torch.Generator().manual_seed(seed)
     classes = int(labels.max()) + 1
-    rows = [torch.randperm(len(x), generator=generator)[:MOST_ROWS] for x in (source, target)]
+    rows = [torch.randperm(len(x), generator=generator)[:MOST_EXAMPLES] for x in (source, target)]
     x_s, y_s, x_t = source.flatten(1)[rows[0]].double(), labels[rows[0]], target.flatten(1)[rows[1]].double()
     if len(target) < FEWEST_PER_CLASS * classes:
         return Diagnosis(len(target), classes, 1.0, 1.0, (), 0.0, 0)
     held_in, held_out = x_t[::2], x_t[1::2]
     own = shares(y_s, classes)
     probabilities = _probabilities(x_s, y_s, held_in, classes)
-    proportions = estimated_proportions(probabilities, own)
-    drawn = _draw(y_s, proportions, generator)
+    proportions = estimated_priors(probabilities, own)
+    drawn = _draw_classes(y_s, proportions, generator)
 
     def p_value(of: Tensor) -> float:
         return two_sample_test(of, held_out, permutations=500, level=LEVEL, generator=generator).p_value
@@ -121,30 +118,30 @@ def diagnose(source: Tensor, labels: Tensor, target: Tensor, seed: int = 0) -> D
         classes=classes,
         p_value=unweighted,
         p_value_reweighted=p_value(x_s[drawn]) if len(drawn) >= FEWEST_PER_CLASS * classes else unweighted,
-        proportions=tuple(100 * share for share in proportions.tolist()),
+        proportions=tuple(100 * prior for prior in proportions.tolist()),
         moved=100 * moved,
         missing=int((proportions < MISSING * own).sum()),
     )
 
 
-def estimated_proportions(probabilities: Tensor, shares: Tensor, iterations: int = 300) -> Tensor:
-    """Return the target's class shares (classes,) that make its rows most likely, by expectation maximisation.
+def estimated_priors(probabilities: Tensor, priors: Tensor, iterations: int = 300) -> Tensor:
+    """Return the target's class priors (classes,) that make its examples most likely, by expectation maximisation.
 
         p_i ← p_i · π/π_s, normalised;   π ← mean p_i
 
     Args:
-        probabilities: (m, classes), of rows of the target, by a classifier trained where the shares are `shares`.
-        shares: (classes,), of the source.
+        probabilities: (m, classes), of target examples, by a classifier trained where the priors are `priors`.
+        priors: (classes,), of the source.
 
     Right where p(x | y) is the same in both domains. Source: Saerens, Latinne, Decaestecker, Neural Computation 2002.
 
     >>> p = torch.tensor([[1.0, 0], [0, 1], [0, 1], [0, 1]])
-    >>> estimated_proportions(p, torch.tensor([0.5, 0.5]))
+    >>> estimated_priors(p, torch.tensor([0.5, 0.5]))
     tensor([0.2500, 0.7500])
     """
-    current = shares
+    current = priors
     for _ in range(iterations):
-        weighted = probabilities * (current / shares.clamp_min(1e-12))
+        weighted = probabilities * (current / priors.clamp_min(1e-12))
         renewed = (weighted / weighted.sum(1, keepdim=True).clamp_min(1e-12)).mean(0)
         if (renewed - current).abs().max() < 1e-6:
             return renewed
@@ -153,24 +150,21 @@ def estimated_proportions(probabilities: Tensor, shares: Tensor, iterations: int
 
 
 def _probabilities(x_s: Tensor, y_s: Tensor, x_t: Tensor, classes: int) -> Tensor:
-    """Return the probabilities (m, classes) of target rows by a logistic regression on the source."""
+    """Return the probabilities (m, classes) of target examples by a logistic regression on the source."""
     found = torch.zeros(len(x_t), classes, dtype=torch.float64)
     known = y_s.unique()
     if len(known) == 1:
         found[:, known] = 1.0
         return found
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(x_s.numpy(), y_s.numpy())
+    model = fit_linear(x_s, y_s, strength=1.0, iterations=200)
     found[:, known] = torch.from_numpy(model.predict_proba(x_t.numpy()))
     return found
 
 
-def _draw(labels: Tensor, proportions: Tensor, generator: torch.Generator) -> Tensor:
-    """Return rows whose classes have these proportions, as many as there are, each once."""
+def _draw_classes(labels: Tensor, proportions: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the indices of examples whose classes have these proportions, as many as there are, each once."""
     counts = torch.bincount(labels, minlength=len(proportions)).double()
-    wanted = proportions > LEAST_SHARE
+    wanted = proportions > LEAST_DRAWN
     size = (counts / proportions)[wanted].min()
     parts = []
     for c in wanted.nonzero().flatten().tolist():

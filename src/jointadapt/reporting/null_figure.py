@@ -26,8 +26,7 @@ def null_figure(tests: Sequence[TwoSampleTest], file: BinaryIO, kind: str) -> No
 
 
 def _null(axes: Axes, test: TwoSampleTest) -> None:
-    name = "MMD-FUSE" if test.method == "aggregated" else "MMD²" if test.layers == 1 else "JMMD²"
-    threshold = test.null_quantiles[round(1 - test.level, 12)]
+    threshold = test.threshold
     if len(test.null):
         values = test.null.cpu().numpy()
         heights, edges = np.histogram(values, bins=min(40, max(5, len(values) // 15)))
@@ -73,5 +72,5 @@ def _null(axes: Axes, test: TwoSampleTest) -> None:
             ha=side,
             weight="bold",
         )
-    axes.set_xlabel(f"{name} if both came from one distribution (p = {test.p_value:.2g})")
+    axes.set_xlabel(f"{test.statistic_name} if both came from one distribution (p = {test.p_value:.2g})")
     axes.xaxis.set_major_locator(MaxNLocator(6))

@@ -13,7 +13,7 @@ from jointadapt.two_sample.permutation import MULTIPLES, aggregated_test, permut
 from jointadapt.two_sample.result import TwoSampleTest
 from jointadapt.two_sample.samples import Sample, pool, unread
 
-Method = Literal["permutation", "aggregated", "cross", "fourier", "linear"]
+TwoSampleMethod = Literal["permutation", "aggregated", "cross", "fourier", "linear"]
 
 
 def two_sample_test(
@@ -23,7 +23,7 @@ def two_sample_test(
     kernels: Kernel | Sequence[Kernel] | None = None,
     permutations: int = 1000,
     level: float = 0.05,
-    method: Method = "permutation",
+    method: TwoSampleMethod = "permutation",
     multiples: Sequence[float] = MULTIPLES,
     features: int = 1024,
     tile: int = 512,
@@ -88,8 +88,8 @@ def two_sample_test(
 
 def check_options(method: str, level: float, permutations: int) -> None:
     """Raise a ValueError for options that no test can be made with: the check that `two_sample_test` begins with."""
-    if method not in get_args(Method):
-        raise ValueError(f"method must be one of {', '.join(get_args(Method))}; got {method!r}.")
+    if method not in get_args(TwoSampleMethod):
+        raise ValueError(f"method must be one of {', '.join(get_args(TwoSampleMethod))}; got {method!r}.")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1; got {level}.")
     least = ceil(1 / level) - 1
