@@ -1,4 +1,8 @@
-"""Proxy A-distance: how well a linear classifier tells source features from target features it has not seen."""
+"""Proxy A-distance: how well a linear classifier tells source features from target features it has not seen.
+
+Near 0 the domains look alike to any linear classifier, near 2 it always tells them apart. It is for reading, beside
+MMD: it has no gradient, and a small distance alone does not say that adaptation has matched the classes.
+"""
 
 from dataclasses import dataclass
 from statistics import mean, stdev
@@ -12,8 +16,8 @@ from jointadapt.errors import UserError
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 SPLITS = 5
-FEWEST_ROWS = 12
-MOST_ROWS = 4_000
+FEWEST_PER_DOMAIN = 12
+MOST_PER_DOMAIN = 4_000
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,12 @@ class ADistance:
     """A proxy A-distance with what it takes to believe it.
 
     Args:
-        distance: 2 (1 − 2 ε) of rows held out, the mean over splits; 0: cannot be told apart, 2: always.
+        distance: 2 (1 − 2 ε) of examples held out, the mean over splits; 0: cannot be told apart, 2: always.
         standard_error: of that mean.
-        seen: the same number on the rows the classifier was fitted to: near 2 whenever rows are few and columns many,
-            whether the domains differ or not.
-        error: ε, the mean error on rows held out.
-        rows: of each domain, as many of both.
+        seen: the same number on the examples the classifier was fitted to: near 2 whenever they are few and columns
+            many, whether the domains differ or not.
+        error: ε, the mean error on examples held out.
+        rows: the number of examples of each domain, as many of both.
     """
 
     distance: float
@@ -37,22 +41,30 @@ class ADistance:
 
 
 def a_distance(source: Float[Tensor, "n d"], target: Float[Tensor, "m d"], splits: int = SPLITS) -> ADistance:
-    """Return the proxy A-distance d_A = 2 (1 − 2 ε), ε the error of a linear classifier on rows it has not seen.
+    """Return the proxy A-distance d_A = 2 (1 − 2 ε), ε the error of a linear classifier on examples it has not seen.
 
-    Three things make the number 2 whatever the domains are, and each is kept out: judging the classifier by the rows it
-    was fitted to (half of each domain is held out); letting it fit noise (the strength of its penalty is chosen within
-    the other half); and domains of unequal size, of which naming the larger one is right too often (as many rows of
+    Three things make the number 2 whatever the domains are, and each is kept out: judging the classifier by what it was
+    fitted to (half of each domain is held out); letting it fit noise (the strength of its penalty is chosen within the
+    other half); and domains of unequal size, of which naming the larger one is right too often (as many examples of
     both are taken). The mean of several splits is clipped to [0, 2], after averaging, so that equal domains are not
-    pushed above 0 by chance. Source: Ben-David et al., NIPS 2007; Machine Learning 2010.
+    pushed above 0 at random.
+
+    Args:
+        source, target: matrices of one width; of each at most 4,000 rows are used.
+        splits: how many random splits are averaged; a split costs some seven logistic regressions. The splits are the
+            same on every call.
+
+    Sign: ≥ 0 by the clipping. Raises a `UserError` for fewer than 12 examples of a domain.
+    Source: Ben-David et al., NIPS 2007; Machine Learning 2010.
 
     >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
     >>> a_distance(x[:100], x[100:]).distance < 0.5, a_distance(x[:100], x[100:] + 5).distance > 1.9
     (True, True)
     """
-    rows = min(len(source), len(target), MOST_ROWS)
-    if rows < FEWEST_ROWS:
+    rows = min(len(source), len(target), MOST_PER_DOMAIN)
+    if rows < FEWEST_PER_DOMAIN:
         raise UserError(
-            f"an A-distance needs {FEWEST_ROWS} or more rows of each domain, half of them to be held out; got "
+            f"an A-distance needs {FEWEST_PER_DOMAIN} or more rows of each domain, half of them to be held out; got "
             f"{len(source)} and {len(target)}."
         )
     held, seen = zip(*(_split(source, target, rows, number) for number in range(splits)), strict=True)
@@ -67,18 +79,22 @@ def a_distance(source: Float[Tensor, "n d"], target: Float[Tensor, "m d"], split
 
 
 def _split(source: Tensor, target: Tensor, rows: int, number: int) -> tuple[float, float]:
-    """Return the error on held-out rows, and on those fitted to, of one random split."""
+    """Return the error on held-out examples, and on those fitted to, of one random split.
+
+    A third of each domain fits, the next sixth judges the strengths, the other half is held out until the end.
+    """
     generator = torch.Generator().manual_seed(number)
     parts = [x[torch.randperm(len(x), generator=generator)[:rows]].double() for x in (source, target)]
     half, third = rows // 2, rows // 3
     fitted, judged, held = ([x[a:b] for x in parts] for a, b in ((0, third), (third, half), (half, rows)))
-    tried = {strength: _error(fitted, judged, strength) for strength in STRENGTHS}
+    tried = {strength: _domain_error(fitted, judged, strength) for strength in STRENGTHS}
     strength = min(STRENGTHS, key=lambda strength: (tried[strength], strength))  # of equal ones the most careful
     whole = [x[:half] for x in parts]
-    return _error(whole, held, strength), _error(whole, whole, STRENGTHS[-1])
+    return _domain_error(whole, held, strength), _domain_error(whole, whole, STRENGTHS[-1])
 
 
-def _error(fitted: list[Tensor], judged: list[Tensor], strength: float) -> float:
+def _domain_error(fitted: list[Tensor], judged: list[Tensor], strength: float) -> float:
+    """Return how often a classifier fitted to one pair of samples names the wrong domain on another."""
     rows, domain = (torch.cat(fitted), torch.arange(2).repeat_interleave(len(fitted[0])))
     scores = fit_linear(rows, domain, strength).decision_function(torch.cat(judged).numpy())
     wrong = (torch.from_numpy(scores) > 0) != (torch.arange(2).repeat_interleave(len(judged[0])) == 1)

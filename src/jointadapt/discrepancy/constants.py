@@ -3,6 +3,7 @@
 from typing import Literal
 
 BandwidthRule = Literal["mean", "median"]
+"""How γ is found in a pooled sample: the mean or the median squared distance of distinct pairs."""
 FIVE_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Multiples of the bandwidth on a hidden layer. Source: Long et al., ICML 2015, and the authors' code."""
 SOFTMAX_BANDWIDTH = 1.68

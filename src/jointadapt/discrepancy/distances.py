@@ -1,4 +1,8 @@
-"""Squared distances from one matrix product, and the rules that find a bandwidth in them."""
+"""Squared distances from one matrix product, and the rules that find a bandwidth in them.
+
+‖x − y‖² = ‖x‖² + ‖y‖² − 2 x·y costs one matrix product and O(n m) memory, where differences would cost O(n m d). What
+it loses to cancellation is bought back by centring: distances do not change when all rows move, and norms shrink.
+"""
 
 import math
 
@@ -12,7 +16,13 @@ HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, 
 
 
 def positive(bandwidth: float | Tensor, dtype: torch.dtype) -> float | Tensor:
-    """Return γ, or a tiny positive number where it is 0 (all rows equal), so that 0/γ is 0 and not NaN."""
+    """Return γ, or a tiny positive number where it is 0 (all rows equal), so that 0/γ is 0 and not NaN.
+
+    Tiny is the root of the smallest normal number: its reciprocal, and a scale's multiple of it, are still finite.
+
+    >>> positive(2.5, torch.float32), 0.0 < positive(0.0, torch.float32) < 1e-15
+    (2.5, True)
+    """
     tiny = torch.finfo(dtype).tiny ** 0.5
     return bandwidth.clamp_min(tiny) if isinstance(bandwidth, Tensor) else max(bandwidth, tiny)
 
@@ -22,8 +32,12 @@ def squared_distances(
 ) -> Float[Tensor, "*batch n m"]:
     """Return ‖x_i − y_j‖² for all pairs, from one matrix product; of x with itself without y, diagonal exactly 0.
 
-    Batches of samples give batches of matrices. Rows are centred first (distances do not change, cancellation
-    shrinks), computed in float32 or wider, also under autocast, clamped at 0.
+    Args:
+        x, y: matrices with one row an example, or batches of them, which give batches of distances.
+
+    Sign: ≥ 0, clamped. Rows are centred first (distances do not change, cancellation shrinks), computed in float32 or
+    wider, also under autocast. O(n m d) time, O(n m) memory. Differentiable; between different but nearly equal rows
+    the clamp takes the gradient away, where it is small. Raises what `@` does for unequal columns.
 
     >>> squared_distances(torch.tensor([[0.0], [3.0]]))
     tensor([[0., 9.],
@@ -42,6 +56,8 @@ def squared_distances(
 def inner_products(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
     """Return x yᵀ without gradient: for large float32 matrices on a CPU by oneDNN, else by `torch.mm`.
 
+    For the engine, which forms its gradient itself; `squared_distances` is for autograd.
+
     `mm` calls MKL, which took up to twice as long on the AMD processor measured; where both use the same instructions,
     nothing is lost. The two sum in different orders: the last digits differ. Both read the process's settings.
 
@@ -58,7 +74,12 @@ def inner_products(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Te
 def centre(*parts: Tensor) -> Tensor:
     """Return the mean row of all parts without gradient, taken around the first row: exactly that row if all are equal.
 
-    So identical rows, once centred, are exactly 0, and so are their distances and their bandwidth.
+        x̄ = x_1 + 1/N Σ_i (x_i − x_1)
+
+    So identical rows, once centred, are exactly 0, and so are their distances and their bandwidth. float32 or wider.
+
+    >>> centre(torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0]]))
+    tensor([2.])
     """
     parts = tuple(wide(part.detach()) for part in parts)
     pivot, size = parts[0][0], sum(len(part) for part in parts)
@@ -71,7 +92,9 @@ def centre(*parts: Tensor) -> Tensor:
 def mean_squared_distance(*rows: Float[Tensor, "_ d"]) -> Tensor:
     """Return the mean of ‖x_i − x_j‖² over i ≠ j, without gradient, in O(n d): 2 Σ_i ‖x_i − x̄‖² / (n − 1).
 
-    The sample may come in several parts.
+    Twice the total variance of the pooled sample: no pair is formed. The sample may come in several parts. 0 for a
+    single row and for rows that are all equal. Long tails draw it up; `median_squared_distance` withstands them.
+    Source: the authors' code of JAN.
 
     >>> mean_squared_distance(torch.tensor([[0.0], [3.0]]))
     tensor(9.)
@@ -82,9 +105,10 @@ def mean_squared_distance(*rows: Float[Tensor, "_ d"]) -> Tensor:
 
 
 def median_squared_distance(*rows: Float[Tensor, "_ d"]) -> Tensor:
-    """Return the (lower) median of ‖x_i − x_j‖² over i < j, without gradient; O(n²) memory.
+    """Return the (lower) median of ‖x_i − x_j‖² over i < j, without gradient; O(n² d) time, O(n²) memory.
 
-    The sample may come in several parts.
+    The "median heuristic". The sample may come in several parts. 0 where half of the pairs or more are equal rows.
+    Source: Long et al., ICML 2017, Sec. 5.1.
 
     >>> median_squared_distance(torch.tensor([[0.0], [1.0], [3.0]]))
     tensor(4.)
@@ -98,5 +122,9 @@ def median_squared_distance(*rows: Float[Tensor, "_ d"]) -> Tensor:
 
 
 def wide(x: Tensor) -> Tensor:
-    """Return x in float32 or wider: half precision is too coarse for differences of squared norms."""
+    """Return x in float32 or wider: half precision is too coarse for differences of squared norms.
+
+    >>> wide(torch.zeros(1, dtype=torch.bfloat16)).dtype, wide(torch.zeros(1, dtype=torch.float64)).dtype
+    (torch.float32, torch.float64)
+    """
     return x if x.dtype == torch.float64 else x.float()

@@ -6,8 +6,12 @@ f^ℓ = −γ^ℓ dk^ℓ/dD (a kernel's slope) and the symmetric A^ℓ_ij = W_ij
 
     ∂S/∂x^ℓ_i = Σ_j 2 · (−A^ℓ_ij / γ^ℓ) · 2 (x_i − x_j) = 4/γ^ℓ · (A^ℓ X^ℓ − diag(A^ℓ 1) X^ℓ)_i,
 
-one more matrix product. Small samples are one tile; large ones are cut so that a tile stays in the cache. Tiles on and
-above the diagonal suffice, since K is symmetric: half of the distances and of the exponentials, and memory O(N · tile).
+one more matrix product. (The first 2: K_ij and K_ji both hold x_i. The second: dD/dx_i = 2 (x_i − x_j).) Bandwidths
+found by a rule are held: no gradient passes through γ.
+
+Small samples are one tile; large ones are cut so that a tile stays in the cache. Tiles on and above the diagonal
+suffice, since K is symmetric: half of the distances and of the exponentials, and memory O(N · tile). The page
+`docs/discrepancy.md` has the measurements; the estimators by name, with their constants, are in `estimators.py`.
 """
 
 from collections.abc import Sequence
@@ -27,8 +31,14 @@ CPU_TILE, DEVICE_TILE = 256, 2048
 
 
 class Plan(NamedTuple):
-    """What to sum: kernels, the values of W (within source, within target, across), a constant to add, the rows of a
-    tile (0: dense)."""
+    """What to sum and how.
+
+    Args:
+        kernels: one for each layer, completed.
+        weights: the three values of W: within the source, within the target, across.
+        constant: what is added to the sum; of the biased estimate, the diagonal.
+        tile: the rows of a tile; 0: one dense tile.
+    """
 
     kernels: Sequence[Completed]
     weights: tuple[float, float, float]
@@ -46,8 +56,21 @@ def weighted_sum(
 ) -> Tensor:
     """Return Σ_{i≠j} W_ij K_ij + constant over the pooled sample, differentiable once in every layer, not through γ.
 
-    `weights` are W within the source, within the target and across. `tile` is the rows of a tile, 0 for one dense tile;
-    None chooses by size and device. O(N² d) time; O(N · tile) memory beside one gradient a layer.
+    Args:
+        source_layers, target_layers: for each layer a matrix (n, d) and (m, d), checked by `check_layers`.
+        kernels: one for each layer, completed.
+        weights: W within the source, within the target and across; across counts both (i, j) and (j, i).
+        constant: added to the sum.
+        tile: rows of a tile, 0 for one dense tile; None chooses by size and device.
+
+    Computed in float64 where any layer is, else in float32, with autocast off; gradients come back in each layer's own
+    precision. O(N² d) time; O(N · tile) memory beside one gradient a layer. A second derivative raises a RuntimeError
+    that names `joint_gram`.
+
+    >>> from jointadapt.discrepancy import GaussianKernel
+    >>> x, y = torch.zeros(2, 1), torch.ones(1, 1)
+    >>> weighted_sum([x], [y], [GaussianKernel(1.0, scales=(1.0,))], (1.0, 1.0, 0.5))  # 2 · 1 + 4 · 0.5/e
+    tensor(2.7358)
     """
     rows = (*source_layers, *target_layers)
     dtype = torch.float64 if any(r.dtype == torch.float64 for r in rows) else torch.float32
@@ -64,16 +87,21 @@ def weighted_sum(
 
 
 def _dispatch(plan: Plan, rows: list[Tensor]) -> Tensor:
+    """Return the sum, through autograd only where some layer needs a gradient: else its value alone is formed."""
     if torch.is_grad_enabled() and any(r.requires_grad for r in rows):
         return _WeightedSum.apply(plan, *rows)  # pyright: ignore[reportReturnType]
     return _sum_and_gradients(plan, rows, [False] * len(plan.kernels))[0]
 
 
 class _WeightedSum(torch.autograd.Function):
-    """S, its gradients formed on the way and only scaled in the backward pass."""
+    """S, its gradients formed on the way and only scaled in the backward pass.
+
+    A layer is wanted if its source or its target part needs a gradient; the two lie in one pooled matrix.
+    """
 
     @staticmethod
     def forward(ctx, plan: Plan, *rows: Tensor) -> Tensor:
+        """Return S and keep the pooled gradient of every wanted layer."""
         layers, needs = len(plan.kernels), ctx.needs_input_grad[1:]
         wanted = [a or b for a, b in zip(needs[:layers], needs[layers:], strict=True)]
         value, gradients = _sum_and_gradients(plan, rows, wanted)
@@ -83,6 +111,7 @@ class _WeightedSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor):
+        """Return the kept gradients times that of S, cut into source and target."""
         scale = _Scale.apply if torch.is_grad_enabled() else _scale  # under create_graph=True
         pooled = [None if g is None else scale(g, *grad_outputs, *ctx.rows) for g in ctx.saved_tensors]
         n = ctx.rows[0].shape[0]
@@ -92,6 +121,7 @@ class _WeightedSum(torch.autograd.Function):
 
 
 def _scale(gradient: Tensor, grad_output: Tensor, *rows: Tensor) -> Tensor:  # noqa: ARG001
+    """Return the gradient times that of S; the rows stand in the signature of `_Scale`."""
     return gradient * grad_output
 
 
@@ -100,10 +130,12 @@ class _Scale(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, gradient: Tensor, grad_output: Tensor, *rows: Tensor) -> Tensor:  # noqa: ARG004
+        """Return the gradient times that of S, as a function of the rows for `create_graph=True`."""
         return _scale(gradient, grad_output)
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor):  # noqa: ARG004
+        """Raise a RuntimeError that says what to use for second derivatives."""
         raise RuntimeError(
             "the gradient of a JMMD is formed in its forward pass and cannot be differentiated again. "
             "For second derivatives use mmd_biased or mmd_unbiased of joint_gram(...), which are plain autograd."
@@ -113,7 +145,10 @@ class _Scale(torch.autograd.Function):
 def _sum_and_gradients(
     plan: Plan, rows: Sequence[Tensor], wanted: Sequence[bool]
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """Return S and for each layer its gradient over the pooled sample, None where it is not wanted."""
+    """Return S and for each layer its gradient over the pooled sample, None where it is not wanted.
+
+    `rows` are all source layers, then all target layers, of one dtype; `wanted` has one entry a layer.
+    """
     layers = len(plan.kernels)
     return (_tiled if plan.tile else _dense)(plan, rows[:layers], rows[layers:], wanted)
 
@@ -121,7 +156,11 @@ def _sum_and_gradients(
 def _dense(
     plan: Plan, source: Sequence[Tensor], target: Sequence[Tensor], wanted: Sequence[bool]
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """As few operations as will do: for a small batch each costs more to start than to run."""
+    """Return S and the gradients from one matrix: as few operations as will do, each costs more to start than to run.
+
+    W has a diagonal of 0, so that k(0) and the slope at 0 count nowhere. A = W ∘ f^ℓ ∘ ∏_{h≠ℓ} k^h; with its row sums
+    taken off its diagonal, 4/γ · A X is the gradient of the layer.
+    """
     n, m = source[0].shape[0], target[0].shape[0]
     W = source[0].new_full((n + m, n + m), plan.weights[2])
     W[:n, :n] = plan.weights[0]
@@ -150,7 +189,10 @@ def _dense(
 
 
 def _bandwidth(kernel: Completed, parts: Sequence[Tensor], norms: Tensor) -> Tensor | float:
-    """Return γ > 0: the mean rule is 2 Σ_i ‖x_i − x̄‖² / (N − 1), and the centred rows' squared norms are at hand."""
+    """Return γ > 0: the number, or what the kernel finds in the parts of the pooled sample.
+
+    Of the mean rule, 2 Σ_i ‖x_i − x̄‖² / (N − 1), the centred rows' squared norms are at hand: nothing else is computed.
+    """
     if isinstance(kernel.bandwidth, float):
         return kernel.bandwidth
     found = norms.sum() if kernel.bandwidth == "mean" else kernel.find_bandwidth(*parts)
@@ -162,7 +204,11 @@ def _bandwidth(kernel: Completed, parts: Sequence[Tensor], norms: Tensor) -> Ten
 def _tiled(
     plan: Plan, source: Sequence[Tensor], target: Sequence[Tensor], wanted: Sequence[bool]
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """Tiles on and above the diagonal, none across the border of source and target, so that W is a number on each."""
+    """Return S and the gradients, tile by tile.
+
+    Tiles on and above the diagonal suffice, none lies across the border of source and target, so that W is a number on
+    each. A tile (i, j), j > i, counts twice in S; its A serves the gradient of the rows i and, transposed, that of j.
+    """
     sides = [side for side, rows in enumerate((source[0], target[0])) for _ in rows.split(plan.tile)]
     layers = [
         _Layer(kernel, [*s.split(plan.tile), *t.split(plan.tile)], want)
@@ -200,10 +246,14 @@ def _tiled(
 
 
 class _Layer:
-    """One layer's rows in parts, what a tile needs of them, and room for the gradient. Rows are centred tile by tile:
-    a pass over T · d numbers beside T² · d multiplications is cheap, a centred copy of N · d is not."""
+    """One layer's rows in parts, what a tile needs of them, and room for the gradient.
+
+    Rows are centred tile by tile: a pass over T · d numbers beside T² · d multiplications is cheap, a centred copy of
+    N · d is not. `sums` collects A 1, which the gradient needs once all tiles of a row have passed.
+    """
 
     def __init__(self, kernel: Completed, parts: list[Tensor], wanted: bool) -> None:
+        """Find the centre, the squared norms and γ; make room for the gradient if it is wanted."""
         self.kernel, self.parts, self.wanted = kernel, parts, wanted
         self.centre = centre(*parts)
         self.norms = [self.centred(i).square().sum(1) for i in range(len(parts))]
@@ -214,9 +264,11 @@ class _Layer:
             self.sums = [torch.zeros_like(norms) for norms in self.norms]
 
     def centred(self, i: int) -> Tensor:
+        """Return the rows of part i, around the mean of all."""
         return self.parts[i] - self.centre
 
     def kernel_tile(self, i: int, j: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return k and, where the gradient is wanted, −γ dk/dD between the centred rows x of part i and y of part j."""
         distances = (self.norms[i][:, None] + self.norms[j]).sub_(inner_products(x, y), alpha=2).clamp_min_(0)
         if self.wanted:
             return self.kernel.with_slope(distances, self.bandwidth)

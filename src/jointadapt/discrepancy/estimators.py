@@ -1,4 +1,13 @@
-"""The estimators of MMD² and JMMD², each named for what it is: biased, unbiased, linear-time, block."""
+"""The estimators of MMD² and JMMD², each named for what it is: biased, unbiased, linear-time, block.
+
+With S and T the source and target examples and k = ∏_ℓ k^ℓ the product of the layers' kernels, all estimate
+
+    JMMD² = E k(s, s') + E k(t, t') − 2 E k(s, t),
+
+which is 0 where the joint distributions of the layers agree and, for Gaussian kernels, only there. They differ in the
+pairs that they average over, and so in sign, variance and cost. In training choose `jmmd_unbiased` (or `jmmd_biased`,
+which is never negative) for batches, and `jmmd_linear`, `jmmd_block` or `jmmd_fourier` where N² pairs are too many.
+"""
 
 import math
 from collections.abc import Sequence
@@ -20,19 +29,35 @@ _default_kernels = cache(jan_kernels)
 
 @runtime_checkable
 class Rows(Protocol):
-    """A matrix whose slices of rows are tensors: a tensor, or a file that is larger than memory."""
+    """A matrix whose slices of rows are tensors: a tensor, or a file that is larger than memory.
+
+    >>> isinstance(torch.zeros(3, 2), Rows)
+    True
+    """
 
     @property
-    def shape(self) -> Sequence[int]: ...
+    def shape(self) -> Sequence[int]:
+        """Return (rows, columns)."""
+        ...
 
-    def __getitem__(self, rows: slice, /) -> Tensor: ...
+    def __getitem__(self, rows: slice, /) -> Tensor:
+        """Return a slice of rows as a tensor."""
+        ...
 
 
 def mmd_biased(K: Float[Tensor, "N N"], n: int) -> Float[Tensor, ""]:
     """Return MMD² as a V-statistic: the mean of K over source pairs, plus target pairs, minus twice the cross pairs.
 
-    K is the Gram matrix of the pooled sample, its first n rows the source. Sign: ≥ 0 for a positive definite kernel.
-    Bias: too large by O(1/n), since the diagonal counts. Source: Gretton et al., JMLR 2012, Eq. (5).
+        1/n² Σ_ij K_ij + 1/m² Σ_kl K_kl − 2/(nm) Σ_ik K_ik,   i, j ≤ n < k, l
+
+    Args:
+        K: the Gram matrix of the pooled sample, its first n rows the source; `joint_gram` makes one.
+        n: the number of source examples, 1 or more; the m others are the target.
+
+    Sign: ≥ 0 for a positive definite kernel, as it is the squared distance of two mean embeddings. Bias: too large by
+    O(1/n + 1/m), since the diagonal counts: each example is compared with itself. O(N²) time. Differentiable in K as
+    often as you like. Raises a ValueError where K is not square or a sample is empty.
+    Source: Gretton et al., JMLR 2012, Eq. (5).
 
     >>> mmd_biased(torch.eye(4), 2)
     tensor(1.)
@@ -44,8 +69,15 @@ def mmd_biased(K: Float[Tensor, "N N"], n: int) -> Float[Tensor, ""]:
 def mmd_unbiased(K: Float[Tensor, "N N"], n: int) -> Float[Tensor, ""]:
     """Return MMD² as a U-statistic: as `mmd_biased`, without the diagonal of the source and target blocks.
 
+        1/(n(n−1)) Σ_{i≠j} K_ij + 1/(m(m−1)) Σ_{k≠l} K_kl − 2/(nm) Σ_ik K_ik
+
+    Args:
+        K, n: as `mmd_biased`; two or more examples of each sample.
+
     Sign: either; its expectation is MMD², so it is negative about half of the time when both samples come from one
-    distribution. Source: Gretton et al., JMLR 2012, Eq. (3) (sizes may differ).
+    distribution. Unbiased where K's bandwidth is a number; one found in the sample adds a bias of its own. Take it to
+    estimate or to test, `mmd_biased` where a negative value would do harm.
+    Source: Gretton et al., JMLR 2012, Eq. (3) (sizes may differ).
 
     >>> mmd_unbiased(torch.eye(4), 2)
     tensor(0.)
@@ -62,12 +94,19 @@ def jmmd_biased(
 ) -> Float[Tensor, ""]:
     """Return JMMD² as a V-statistic, Eq. (7) of JAN: `mmd_biased` of the product of the layers' kernels.
 
-    Args:
-        source_layers, target_layers: for each layer a matrix (n, d) and (m, d); n and m may differ.
-        kernels: one for each layer; None gives JAN's own (`jan_kernels`).
+        1/n² Σ_ij ∏_ℓ k^ℓ(s_i, s_j) + 1/m² Σ_ij ∏_ℓ k^ℓ(t_i, t_j) − 2/(nm) Σ_ij ∏_ℓ k^ℓ(s_i, t_j)
 
-    Sign: ≥ 0, and 0 for equal samples (up to rounding). Differentiable once in every layer; bandwidths found by a rule
-    carry no gradient. O(N² d) time, value and gradient in one pass; O(N · tile) memory for large samples.
+    The product stands inside one MMD: it compares joint distributions, also where every layer alone agrees.
+
+    Args:
+        source_layers, target_layers: for each layer a matrix (n, d) and (m, d); n and m may differ. Row i of every
+            layer belongs to example i.
+        kernels: one `Kernel` for each layer; None gives JAN's own (`jan_kernels`).
+
+    Sign: ≥ 0, and 0 for equal samples (up to rounding). Bias: +O(1/n + 1/m). Differentiable once in every layer, by an
+    analytic gradient; bandwidths found by a rule carry no gradient. For second derivatives: `mmd_biased(joint_gram())`.
+    O(N² d) time, value and gradient in one pass; O(N · tile) memory for large samples. Half precision is computed in
+    float32. Raises a TypeError for a layer that is in no list, a ValueError for layers that do not fit one another.
     Source: Long et al., ICML 2017, Eq. (7).
 
     >>> layers = [torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])]
@@ -86,7 +125,14 @@ def jmmd_unbiased(
 ) -> Float[Tensor, ""]:
     """Return JMMD² as a U-statistic: `mmd_unbiased` of the product of the layers' kernels; arguments as `jmmd_biased`.
 
-    Sign: either. Complexity as `jmmd_biased`. The authors' PyTorch code trains with this form.
+    Sign: either. Unbiased for bandwidths that are numbers. Complexity as `jmmd_biased`; the gradients of the two differ
+    by the factors n/(n − 1) and m/(m − 1) on pairs within a sample. Needs two examples of each sample.
+    The authors' PyTorch code trains with this form, and so do our methods by default. Source: Long et al., ICML 2017,
+    Eq. (7), with the sums of Gretton et al., JMLR 2012, Eq. (3).
+
+    >>> x, y = torch.zeros(3, 1), torch.ones(2, 1)
+    >>> jmmd_unbiased([x], [y], [GaussianKernel(1.0, scales=(1.0,))])  # 1 + 1 − 2/e
+    tensor(1.2642)
     """
     kernels = check_layers(source_layers, target_layers, kernels)
     n, m = _sizes(source_layers, target_layers, least=2)
@@ -101,8 +147,18 @@ def jmmd_linear(
 
         2/n Σ_i  k(s₂ᵢ₋₁, s₂ᵢ) + k(t₂ᵢ₋₁, t₂ᵢ) − k(s₂ᵢ₋₁, t₂ᵢ) − k(s₂ᵢ, t₂ᵢ₋₁),   k = ∏_ℓ k^ℓ
 
-    Sign: either (unbiased, with a larger variance than `jmmd_unbiased`). Samples must be of one, even, size; pairs are
-    neighbouring rows, so shuffle first. Source: Long et al., ICML 2017, Eq. (11); Gretton et al., JMLR 2012, Lemma 14.
+    Args:
+        source_layers, target_layers, kernels: as `jmmd_biased`, but of one, even, size n = m; bandwidths are found in
+            the whole sample.
+
+    Sign: either. Unbiased, with a larger variance than `jmmd_unbiased`: n/2 terms in place of n². O(n d) time and
+    memory; plain autograd, so differentiable as often as the kernels are. Pairs are neighbouring rows, so shuffle
+    first. Raises a ValueError for odd or unequal sizes. For batches take `jmmd_unbiased`; `jmmd_block` lies between.
+    Source: Long et al., ICML 2017, Eq. (11); Gretton et al., JMLR 2012, Lemma 14.
+
+    >>> x = torch.tensor([[0.0], [1.0], [0.0], [1.0]])
+    >>> jmmd_linear([x], [x]) == 0, jmmd_linear([x], [x + 1]) > 0
+    (tensor(True), tensor(True))
     """
     kernels = check_layers(source_layers, target_layers, kernels)
     n, m = len(source_layers[0]), len(target_layers[0])
@@ -129,14 +185,17 @@ def jmmd_block(
     kernels: Sequence[Kernel] | None = None,
     block_size: int | None = None,
 ) -> Float[Tensor, ""]:
-    """Return JMMD² as the mean of `jmmd_unbiased` over disjoint blocks of B rows of each sample.
+    """Return JMMD² as the mean of `jmmd_unbiased` over disjoint blocks of B examples of each sample.
+
+        1/b Σ_{β ≤ b} JMMD²_u(S_β, T_β),   b = n/B
 
     Args:
         source_layers, target_layers, kernels: as `jmmd_biased`; bandwidths are found once, in the whole sample.
         block_size: B ≥ 2, a divisor of n; None gives the largest divisor up to √n.
 
     Sign: either (unbiased; variance between `jmmd_linear` and `jmmd_unbiased`). O(n B d) time, O(n B) memory, all
-    blocks in one batched product. Blocks are neighbouring rows, so shuffle first.
+    blocks in one batched product; plain autograd. Blocks are neighbouring rows, so shuffle first. Raises a ValueError
+    for unequal sizes and for a B that does not divide n. B = n is `jmmd_unbiased`; √n balances cost and variance.
     Source: Zaremba, Gretton, Blaschko, NeurIPS 2013.
 
     >>> x, y, kernels = torch.randn(8, 3), torch.rand(8, 3), [GaussianKernel(2.0)]
@@ -166,7 +225,16 @@ def joint_gram(
 ) -> Float[Tensor, "N N"]:
     """Return K = ∏_ℓ k^ℓ over the pooled sample, source rows first; arguments as `jmmd_biased`.
 
-    O(N²) memory; plain autograd, so differentiable as often as you like.
+    Every statistic of this package is read off K; it has the kernels' k(0) on its diagonal and is positive definite if
+    they are (Schur's product theorem). O(N² d) time, O(N²) memory; plain autograd, so differentiable as often as the
+    kernels are. For K itself, a second derivative or a statistic of your own; for the values of the named ones, the
+    functions of their names need less memory and one pass.
+
+    >>> x, y = torch.zeros(1, 1), torch.ones(2, 1)
+    >>> joint_gram([x], [y], [GaussianKernel(1.0, scales=(1.0,))])
+    tensor([[1.0000, 0.3679, 0.3679],
+            [0.3679, 1.0000, 1.0000],
+            [0.3679, 1.0000, 1.0000]])
     """
     kernels = check_layers(source_layers, target_layers, kernels)
     gram = None
@@ -191,7 +259,10 @@ def _sizes(source_layers: Layers, target_layers: Layers, least: int) -> tuple[in
 
 
 def check_sizes(n: int, m: int, least: int) -> None:
-    """Raise a ValueError where a sample has fewer rows than an estimator needs."""
+    """Raise a ValueError where a sample has fewer rows than an estimator needs.
+
+    >>> check_sizes(2, 3, least=2)
+    """
     if n < least or m < least:
         raise ValueError(f"this estimator needs {least} or more rows of each sample; got {n} and {m}.")
 
@@ -199,7 +270,15 @@ def check_sizes(n: int, m: int, least: int) -> None:
 def check_layers(
     source_layers: Sequence[Rows], target_layers: Sequence[Rows], kernels: Sequence[Kernel] | None
 ) -> Sequence[Completed]:
-    """Return the kernels, JAN's where there are none, after checking that both samples have the same layers."""
+    """Return the kernels, JAN's where there are none, after checking that both samples have the same layers.
+
+    Every estimator begins here: kernels from outside are completed, so that what follows may ask each for its slope,
+    its k(0) and its bandwidth. Raises a TypeError for a layer in no list, a ValueError that names the layers which are
+    no matrices, which have unequal rows within a sample or unequal columns across the two, and for too few kernels.
+
+    >>> len(check_layers([torch.zeros(3, 2), torch.zeros(3, 4)], [torch.zeros(5, 2), torch.zeros(5, 4)], None))
+    2
+    """
     if isinstance(source_layers, Tensor) or isinstance(target_layers, Tensor):
         raise TypeError("source_layers and target_layers are sequences of matrices; put a single layer into a list.")
     if len(source_layers) != len(target_layers) or not source_layers:

@@ -1,4 +1,10 @@
-"""JMMD² from random Fourier features of the joint kernel: one pass over the rows, D sums, nothing of size N²."""
+"""JMMD² from random Fourier features of the joint kernel: one pass over the rows, D sums, nothing of size N².
+
+A kernel of x − y is the mean of cosines over its spectral measure, k(x − y) = k(0) E cos(ω · (x − y)) (Bochner), and a
+product of kernels that of sums of angles. Cosine and sine of D/2 drawn angles are D features φ whose products are k in
+the mean, so that a mean over pairs of rows becomes a product of sums over rows. Sums add up over tiles, files and
+processes. `two_sample` builds its "fourier" test on the same features.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -36,13 +42,17 @@ def jmmd_fourier(
 
     Args:
         source_layers, target_layers, kernels: as `jmmd_biased`; a layer may also be a file whose slices are tensors.
+            A kernel from outside must supply `frequencies`.
         features: D, an even number.
-        generator: draws the frequencies, on its own device; None: torch's own.
+        generator: draws the frequencies, on its own device; None: torch's own, so that a training step draws anew.
         reduce: a sum over processes (differentiable, as `Ranks.sum`), each of which gives rows of its own and draws the
             same frequencies: D + 1 numbers a sample are exchanged, and 2 d + 3 a layer whose bandwidth is a mean.
 
     Sign: either. Unbiased: over the draw of ω its mean is `jmmd_unbiased`; its deviation from that is O(k(0)/√D), with
-    however many rows. O(N D Σd) time; without gradient O(tile · D) memory, with it O(N Σd) more.
+    however many rows. O(N D Σd) time; without gradient O(tile · D) memory, with it O(N Σd) more. Differentiable as
+    often as you like, γ held. Take it where N² pairs cost more than the noise of D features tells: some ten thousand
+    rows and more, or several processes; for a batch `jmmd_unbiased` is exact and as quick. Raises a ValueError for an
+    odd D, for fewer than two rows, and for a kernel without `frequencies`.
     Source: Rahimi and Recht, NIPS 2007; for MMD: Zhao and Meng, Neural Computation 2015.
 
     >>> from jointadapt.discrepancy import GaussianKernel
@@ -66,10 +76,15 @@ def jmmd_fourier(
 
 
 class Drawn(NamedTuple):
-    """Of a layer: what its rows are measured from (a row near them), and its frequencies (width, D/2)."""
+    """What was drawn for a layer.
 
-    origin: Tensor
-    frequencies: Tensor
+    Args:
+        origin: what its rows are measured from, a row near them: angles stay small, and cosines precise.
+        frequencies: ω, one column for each angle.
+    """
+
+    origin: Float[Tensor, " d"]
+    frequencies: Float[Tensor, "d F"]
 
 
 def draw(
@@ -80,24 +95,47 @@ def draw(
     generator: torch.Generator | None = None,
     total: Reduce | None = None,
 ) -> list[Drawn]:
-    """Return D/2 frequencies of each layer, for `joint_features`; bandwidths are found in the pooled sample."""
+    """Return D/2 frequencies of each layer, for `joint_features`; bandwidths are found in the pooled sample.
+
+    Args:
+        source_layers, target_layers, kernels: checked and completed (`check_layers`).
+        features: D.
+        generator: as `jmmd_fourier` takes it.
+        total: a sum over processes; None: there is one.
+
+    Layers are drawn in their order, each its scales before its normals: the same generator draws the same features.
+    Raises a ValueError for a bandwidth that is not found by sums, over several processes.
+
+    >>> from jointadapt.discrepancy import GaussianKernel
+    >>> x = torch.zeros(4, 3)
+    >>> (drawn,) = draw([x], [x + 1], [GaussianKernel()], 16, torch.Generator().manual_seed(0))
+    >>> drawn.frequencies.shape
+    torch.Size([3, 8])
+    """
     layers = zip(kernels, source_layers, target_layers, strict=True)
-    return [_draw(*layer, features // 2, generator, total or _as_it_is) for layer in layers]
+    return [_draw_layer(*layer, features // 2, generator, total or _as_it_is) for layer in layers]
 
 
-def _draw(
+def _draw_layer(
     kernel: Completed, source: Rows, target: Rows, count: int, generator: torch.Generator | None, total: Reduce
 ) -> Drawn:
     """Return what one layer's rows are measured from, and D/2 frequencies of its kernel."""
     first = wide(source[:1].detach())
     summed = total(torch.cat([first[0], first.new_ones(1)]))
     origin = summed[:-1] / summed[-1]
-    bandwidth = _bandwidth(kernel, source, target, origin, total).to(origin)
+    bandwidth = _streamed_bandwidth(kernel, source, target, origin, total).to(origin)
     return Drawn(origin, kernel.frequencies(source.shape[1], count, bandwidth, generator))
 
 
 def joint_features(tile: Sequence[Tensor], drawn: Sequence[Drawn]) -> Float[Tensor, "n D"]:
-    """Return φ(z) √(D / 2k(0)) for each row: the cosines of its angles Σ_ℓ ω^ℓ · x^ℓ, then their sines."""
+    """Return φ(z) √(D / 2k(0)) for each row: the cosines of its angles Σ_ℓ ω^ℓ · x^ℓ, then their sines.
+
+    Values lie in [−1, 1]; the squares of a row sum to D/2, so that φ(z)·φ(z) = k(0) exactly. Autocast is off inside.
+
+    >>> drawn = Drawn(torch.zeros(1), torch.tensor([[0.0, torch.pi / 2]]))
+    >>> joint_features([torch.ones(1, 1)], [drawn]).round(decimals=3).abs()
+    tensor([[1., 0., 0., 1.]])
+    """
     with torch.autocast(tile[0].device.type, enabled=False):
         angles = [(x - layer.origin) @ layer.frequencies for x, layer in zip(tile, drawn, strict=True)]
         joint = torch.stack(angles).sum(0) if len(angles) > 1 else angles[0]
@@ -105,7 +143,10 @@ def joint_features(tile: Sequence[Tensor], drawn: Sequence[Drawn]) -> Float[Tens
 
 
 def _sum(sample: Sequence[Rows], drawn: Sequence[Drawn], total: Reduce) -> tuple[Tensor, Tensor]:
-    """Return the number of rows and the sum of their features (D,), in float64."""
+    """Return the number of rows and the sum of their features (D,), in float64, over the tiles of all processes.
+
+    With a gradient, the features of a large sample are formed again on the way back (activation checkpointing).
+    """
     rows = sample[0].shape[0]
     summed = drawn[0].origin.new_zeros(2 * drawn[0].frequencies.shape[1], dtype=torch.float64)
     for start in range(0, rows, TILE):
@@ -117,11 +158,16 @@ def _sum(sample: Sequence[Rows], drawn: Sequence[Drawn], total: Reduce) -> tuple
 
 
 def _tile_sum(tile: Sequence[Tensor], drawn: Sequence[Drawn]) -> Tensor:
+    """Return the sum of a tile's features (D,), in float64."""
     return joint_features(tile, drawn).sum(0).double()
 
 
-def _bandwidth(kernel: Completed, source: Rows, target: Rows, origin: Tensor, total: Reduce) -> Tensor:
-    """Return γ of the rows of all processes: their mean squared distance is 2 (Σ‖x‖² − ‖Σx‖²/N) / (N − 1)."""
+def _streamed_bandwidth(kernel: Completed, source: Rows, target: Rows, origin: Tensor, total: Reduce) -> Tensor:
+    """Return γ of the rows of all processes: their mean squared distance is 2 (Σ‖x‖² − ‖Σx‖²/N) / (N − 1).
+
+    One pass over the tiles, in float64 and around the origin, as the difference of two sums would lose digits far from
+    it. Other rules need the rows at once: they are read whole, and refused over several processes.
+    """
     if isinstance(kernel.bandwidth, float):
         return torch.tensor(kernel.bandwidth)
     if kernel.bandwidth != "mean":
@@ -140,4 +186,5 @@ def _bandwidth(kernel: Completed, source: Rows, target: Rows, origin: Tensor, to
 
 
 def _as_it_is(x: Tensor) -> Tensor:
+    """Return x: the sum over one process."""
     return x
