@@ -26,8 +26,8 @@ from torch import Tensor
 
 from jointadapt import train
 from jointadapt.evaluation.metrics import evaluate
+from jointadapt.methods.registry import CANDIDATES
 from jointadapt.runs.model import Model
-from jointadapt.selection.models import CANDIDATES
 
 CLEAR = 0.5
 NAMES = ("source-only", *CANDIDATES)

@@ -35,8 +35,8 @@ WIDTH, CLASSES = 6, 3
 SIZES = ((13, 13), (13, 11), (6, 5))
 PRECISIONS = ("32-true", "64-true")
 
-SHARP = " --sharpness "
-CASES = (*METHODS, f"jan{SHARP}0.05", f"jan-a+mcc{SHARP}0.05")
+SAM = " --sam-rho "
+CASES = (*METHODS, f"jan{SAM}0.05", f"jan-a+mcc{SAM}0.05")
 REDUCED = "jmmd_fourier(reduce=…)"
 
 Numbers = dict[str, Tensor]
@@ -45,10 +45,10 @@ Numbers = dict[str, Tensor]
 def train(fabric: Fabric, case: str) -> Numbers:
     """Return what three steps of a method give: the first's terms and gradients, and what came of all."""
     torch.manual_seed(0)
-    name, _, sharpness = case.partition(SHARP)
+    name, _, rho = case.partition(SAM)
     network = Network(build_backbone("mlp", shape=(WIDTH,)), CLASSES, bottleneck=8, dropout=0.3)
-    method = build_method(name, network.widths, {"hidden": 16})
-    trainer = Trainer(fabric, network, method, steps=4, sharpness=float(sharpness or 0))
+    method = build_method(name, network.widths, {"discriminator_width": 16})
+    trainer = Trainer(fabric, network, method, steps=4, sam_rho=float(rho or 0))
     trainer.step = 1  # λ is 0 at step 0
     generator = torch.Generator().manual_seed(1)
     batches = []

@@ -33,7 +33,7 @@ from jointadapt.runtime.files import is_part
 RESULTS = ("predictions.csv", "model.safetensors", "metrics.jsonl", "features.npz")
 TRAINING = {
     "backbone": "mlp",
-    "hidden": 64,
+    "discriminator_width": 64,
     "method": "dann",
     "batch_size": 16,
     "report": False,

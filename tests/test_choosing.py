@@ -13,9 +13,10 @@ from torch import Tensor
 from jointadapt.diagnostics.shift_kind import diagnose, estimated_priors
 from jointadapt.evaluation.calibration import calibration_error, cooling_temperature, tempered
 from jointadapt.experiment import train
+from jointadapt.methods.registry import CANDIDATES
 from jointadapt.runs.folder import RunFolder
 from jointadapt.runs.model import Model
-from jointadapt.selection.models import CANDIDATES, LEAST_GEOMETRY, choose_model, class_geometry, nearest
+from jointadapt.selection.models import LEAST_GEOMETRY, choose_model, class_geometry, nearest
 
 CORNERS = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 4.0]])
 FAST = {"backbone": "mlp", "bottleneck": 32, "dropout": 0.0, "steps": 150, "report": False}

@@ -16,7 +16,8 @@ from conftest import Command, draw, draw_folder, write_arrays
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from jointadapt.config import FIELDS, make_config
+from jointadapt.config import RUN_OPTIONS, make_config
+from jointadapt.methods.registry import all_options
 from jointadapt.runs.model import Model
 
 ARRAYS = ("--backbone", "none", "--steps", 20, "--no-report", "--batch-size", 8)
@@ -122,7 +123,7 @@ def test_target_labels_never_reach_training(command: Command, here: Path, method
 
 
 def test_a_sum_of_methods_trains_and_repeats_from_its_file(command: Command, here: Path) -> None:
-    options = ("--method", "jan+mcc", "--trade-off", "0.3,1", "--temperature", 2, *PLAIN)
+    options = ("--method", "jan+mcc", "--trade-off", "0.3,1", "--mcc-temperature", 2, *PLAIN)
     assert command(*_train("--out", "a", *options)).code == 0
     assert command("train", "a/config.toml", "--out", "b").code == 0
     assert command(*_train("--out", "c", *options, "--trade-off", "0.3,0")).code == 0
@@ -162,7 +163,7 @@ def test_evaluate_counts_rows_of_unknown_classes_apart(command: Command) -> None
 
 def test_ls_lists_methods_and_backbones(command: Command) -> None:
     listed = json.loads(command("ls", "--json").out)
-    assert listed["methods"]["dann"] == ["hidden"]
+    assert listed["methods"]["dann"] == ["discriminator_width"]
     assert {"none", "resnet50"} <= set(listed["backbones"])
     assert "jan-a" in command("ls", "methods").out
     assert "squeezenet1_1\n" in command("ls", "backbones").out
@@ -177,7 +178,8 @@ def test_every_verb_has_help(command: Command, verb: str) -> None:
 
 def test_every_option_is_a_flag_with_help(command: Command) -> None:
     text = command("train", "--help").out
-    assert all(f"--{name.replace('_', '-')}" in text for name in FIELDS)
+    options = [option for option in (*RUN_OPTIONS.values(), *all_options().values()) if not option.python_only]
+    assert all(f" {option.flag}" in text and option.help.split()[0] in text for option in options)
 
 
 def test_pictures_are_trained_on_and_predicted(command: Command, here: Path) -> None:
@@ -402,7 +404,7 @@ def test_absent_device_is_refused(refused: Refused) -> None:
     ("arguments", "says"),
     [
         (("trian",), "unknown command 'trian'; did you mean 'train'?"),
-        (("ls", "method"), "'method' is not one of 'methods', 'backbones'"),
+        (("ls", "method"), "unknown method 'method'; did you mean 'methods'"),
         (("train",), "no source is given; name one with --source"),
         (("train", "--source", "s.npz"), "no target is given; name one with --target"),
         (("train", "absent.toml"), "absent.toml cannot be read"),

@@ -47,7 +47,7 @@ def test_it_stands_at_the_end_of_a_pipeline():
 def test_options_reach_the_training():
     x, y, x_t = shifted()
     fitted = AdaptedClassifier(steps=5, options={"estimator": "linear"}).fit(x, y, x_t)
-    assert fitted.model_.config.estimator == "linear"
+    assert fitted.model_.config.method_options["estimator"] == "linear"
 
 
 def test_a_target_of_other_columns_is_refused():

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
 
-from jointadapt.config import FIELDS
+from jointadapt.config import RUN_OPTIONS
 from jointadapt.data import arrays
 from jointadapt.data.reading import read_domain
 from jointadapt.errors import UserError
 from jointadapt.experiment import train
+from jointadapt.methods.registry import all_options
 
 TRIED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TOML_VALUES = st.one_of(
@@ -41,7 +42,9 @@ def test_any_bytes_are_options_or_refused(tmp_path: Path, data: bytes) -> None:
 
 
 @TRIED
-@given(given_options=st.dictionaries(st.sampled_from(sorted(FIELDS)), TOML_VALUES, max_size=3))
+@given(
+    given_options=st.dictionaries(st.sampled_from(sorted({**RUN_OPTIONS, **all_options()})), TOML_VALUES, max_size=3)
+)
 def test_any_values_of_options_are_taken_or_refused(tmp_path: Path, given_options: dict[str, object]) -> None:
     assert outcome(options, tomli_w.dumps(given_options).encode(), tmp_path) in ("read", "refused")
 

@@ -9,7 +9,7 @@ import torch
 import jointadapt
 from jointadapt.discrepancy.kernels import GaussianKernel, jan_kernels
 from jointadapt.methods import METHODS
-from jointadapt.methods.base import ESTIMATORS, optimal_kernels
+from jointadapt.methods.kernel_methods import ESTIMATORS, optimal_kernels
 from jointadapt.methods.registry import build_method, options_of
 from jointadapt.networks.network import Activations
 from jointadapt.two_sample import optimal_weights
@@ -86,7 +86,7 @@ def test_training_takes_the_option_and_keeps_it(name: str):
     x = np.random.default_rng(0).normal(size=(40, 4))
     given = {"method": name, "steps": 3, "baseline": False, "batch_size": 12, "bottleneck": 0}
     run = jointadapt.train((x, x[:, 0] > 0), x + 1, kernel_weights="optimal", **given)
-    assert run.model.config.kernel_weights == "optimal"
+    assert run.model.config.method_options["kernel_weights"] == "optimal"
     equal = jointadapt.train((x, x[:, 0] > 0), x + 1, **given)
     assert run.summary["confidence"] != equal.summary["confidence"]
 

@@ -11,7 +11,8 @@ from jointadapt import GaussianKernel
 from jointadapt.discrepancy import jmmd_unbiased
 from jointadapt.discrepancy.kernels import jan_kernels
 from jointadapt.errors import UserError
-from jointadapt.methods import ESTIMATORS, METHODS
+from jointadapt.methods import METHODS, Needs
+from jointadapt.methods.kernel_methods import ESTIMATORS
 from jointadapt.methods.registry import build_method, options_of
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
@@ -69,7 +70,7 @@ def test_a_method_gives_one_finite_scalar_for_unequal_batches(name):
 def test_a_method_sends_finite_gradients_to_both_domains_if_it_uses_the_target(name):
     method, source, target = built(name), sample(SIZES[0], 0), sample(SIZES[1], 1, 0.5)
     value = method(source, target)
-    if not method.uses_target:
+    if not method.needs.target:
         assert not value.requires_grad
         return
     value.backward()
@@ -101,7 +102,7 @@ def test_the_order_of_rows_does_not_matter(name):
 def test_a_descent_step_on_the_activations_goes_where_the_network_should(name):
     """A discrepancy shrinks along the network's −gradient, the loss of an adversary grows; AFN's value never moves."""
     method, source, target = built(name), sample(8, 0), sample(8, 1, 1.0)
-    if not method.uses_target or name == "mcd":  # which has terms of both kinds, and a test of its own
+    if not method.needs.target or name == "mcd":  # which has terms of both kinds, and a test of its own
         return
     value = method(source, target)
     value.backward()
@@ -151,14 +152,14 @@ def test_dan_is_the_sum_of_the_layers_own_mmd():
 
 
 def test_dann_is_the_cross_entropy_of_its_discriminator():
-    method, source, target = built("dann", hidden=7), sample(8, 0), sample(6, 1, 0.5)
+    method, source, target = built("dann", discriminator_width=7), sample(8, 0), sample(6, 1, 0.5)
     p_s, p_t = (torch.sigmoid(method.discriminator(a.features)) for a in (source, target))
     expected = -(p_s.log().mean() + (1 - p_t).log().mean()) / 2
     assert method(source, target).item() == pytest.approx(expected.item(), rel=FLOAT64)
 
 
 def test_the_discriminator_descends_and_the_features_ascend():
-    method, source, target = built("dann", hidden=7), sample(8, 0), sample(6, 1, 0.5)
+    method, source, target = built("dann", discriminator_width=7), sample(8, 0), sample(6, 1, 0.5)
     method(source, target).backward()
     reversed_ = source.features.grad.clone()
     weights = [p.grad.clone() for p in method.parameters()]
@@ -219,7 +220,7 @@ def test_coral_agrees_with_its_equations():
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_mcc_agrees_with_its_equations(temperature):
     source, target = sample(8, 0), sample(6, 1, 0.5)
-    value = built("mcc", temperature=temperature)(source, target)
+    value = built("mcc", mcc_temperature=temperature)(source, target)
     assert value.item() == pytest.approx(reference.mcc(target.logits, temperature), rel=FLOAT64)
 
 
@@ -268,7 +269,7 @@ def test_afn_makes_every_norm_grow_by_equation_6s_gradient():
 
 @pytest.mark.parametrize("name_", ["cdan", "cdan-e"])
 def test_cdan_is_the_weighted_cross_entropy_on_the_products(name_):
-    method, source, target = built(name_, hidden=7), sample(8, 0), sample(6, 1, 0.5)
+    method, source, target = built(name_, discriminator_width=7), sample(8, 0), sample(6, 1, 0.5)
     terms = []
     for activations, sign in ((source, 1), (target, -1)):
         products = torch.stack(
@@ -282,7 +283,7 @@ def test_cdan_is_the_weighted_cross_entropy_on_the_products(name_):
 
 def test_cdan_sees_random_products_of_many():
     torch.manual_seed(0)
-    method = build_method("cdan", (300, 20), {"hidden": 7}).double()
+    method = build_method("cdan", (300, 20), {"discriminator_width": 7}).double()
     f, p = (torch.randn(5, width, dtype=torch.float64) for width in (300, 20))
     found = method._multilinear(f, p)
     expected = [
@@ -350,14 +351,13 @@ def test_a_sum_has_the_source_classifier_and_the_needs_of_its_parts():
     with torch.no_grad():
         method.parts[0].residual[2].bias += 1
     torch.testing.assert_close(method.source_logits(source), source.logits + 1)
-    needs = ("uses_source", "uses_target", "opposes_classifier", "wants_teacher")
-    assert [getattr(method, need) for need in needs] == [True, True, True, False]
-    assert [getattr(built("shot"), need) for need in needs] == [False, True, False, False]
-    assert [getattr(built("shot+fixmatch"), need) for need in needs] == [True, True, False, True]
+    assert method.needs == Needs(source=True, target=True, reversed_logits=True, teacher=False)
+    assert built("shot").needs == Needs(source=False, target=True, reversed_logits=False, teacher=False)
+    assert built("shot+fixmatch").needs == Needs(source=True, target=True, reversed_logits=False, teacher=True)
 
 
 def test_mdd_agrees_with_its_equation():
-    method, source, target = built("mdd", margin=3.0, head=7), sample(8, 0), sample(6, 1, 0.5)
+    method, source, target = built("mdd", margin=3.0, second_classifier_width=7), sample(8, 0), sample(6, 1, 0.5)
     terms = []
     for activations in (source, target):
         p = method.other(activations.features).softmax(1)
@@ -367,7 +367,7 @@ def test_mdd_agrees_with_its_equation():
 
 
 def test_the_two_classifiers_of_mcd_part_and_the_features_bring_them_together():
-    method, source, target = built("mcd", head=7), sample(8, 0), sample(6, 1, 0.5)
+    method, source, target = built("mcd", second_classifier_width=7), sample(8, 0), sample(6, 1, 0.5)
 
     def discrepancy(features: Tensor) -> Tensor:
         p, q = (features @ CLASSIFIER).softmax(1), method.second(features).softmax(1)
@@ -407,11 +407,11 @@ def test_fixmatch_is_the_cross_entropy_on_certain_rows():
     certain = [i for i in range(6) if q[i].max() >= 0.99]
     assert 0 < len(certain) < 6
     expected = -sum(target.layers[-1][i, q[i].argmax()].log().item() for i in certain) / 6
-    assert built("fixmatch", threshold=0.99)(source, target).item() == pytest.approx(expected, rel=FLOAT64)
+    assert built("fixmatch", confidence_threshold=0.99)(source, target).item() == pytest.approx(expected, rel=FLOAT64)
 
 
 def test_shot_agrees_with_its_equations_over_two_batches():
-    method = built("shot", pseudo=0.4, memory=9)
+    method = built("shot", pseudo_label_weight=0.4, centroid_memory=9)
     first, second = sample(6, 1, 0.5), sample(6, 3)
     method(None, first)
     value = method(None, second)
@@ -438,11 +438,11 @@ def test_a_sum_is_its_parts_each_with_its_own_trade_off():
 
 
 def test_a_sum_passes_each_part_its_options_and_trains_its_layers():
-    method = built("jan-a+dann", hidden=7, trade_off=[1, 0])
-    assert options_of("jan-a+dann") == (*options_of("jan-a"), "hidden")
+    method = built("jan-a+dann", discriminator_width=7, trade_off=[1, 0])
+    assert [*options_of("jan-a+dann")] == [*options_of("jan-a"), "discriminator_width"]
     assert {len(p) for p in method.parameters()} >= {7, *WIDTHS}
-    assert not built("source-only").uses_target
-    assert built("source-only+mcc").uses_target
+    assert not built("source-only").needs.target
+    assert built("source-only+mcc").needs.target
 
 
 def test_a_trade_off_is_the_methods_own_unless_given():

@@ -110,7 +110,7 @@ def test_parts_of_a_batch_are_the_batch(tmp_path: Path, parts: int) -> None:
         assert torch.equal(torch.cat(own), of_all)
 
 
-def _pretrained(accumulate: int, channels_last: bool = False, compiled: bool = False) -> Trainer:
+def _pretrained(recompute_chunks: int, channels_last: bool = False, compiled: bool = False) -> Trainer:
     torch.manual_seed(0)
     body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
     network = Network(Backbone(body, (16,), pretrained=True), 3, bottleneck=8)
@@ -119,7 +119,7 @@ def _pretrained(accumulate: int, channels_last: bool = False, compiled: bool = F
         network,
         build_method("jan", network.widths, {}),
         steps=4,
-        accumulate=accumulate,
+        recompute_chunks=recompute_chunks,
         channels_last=channels_last,
         compiled=compiled,
     )
@@ -134,7 +134,9 @@ def _trained(trainer: Trainer) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in trainer.objective.parameters()])
 
 
-@pytest.mark.parametrize("options", [{"accumulate": 3}, {"accumulate": 20}, {"accumulate": 1, "channels_last": True}])
+@pytest.mark.parametrize(
+    "options", [{"recompute_chunks": 3}, {"recompute_chunks": 20}, {"recompute_chunks": 1, "channels_last": True}]
+)
 def test_accumulation_and_layout_change_no_number(options) -> None:
     torch.testing.assert_close(_trained(_pretrained(**options)), _trained(_pretrained(1)), rtol=FLOAT64, atol=FLOAT64)
 
@@ -149,12 +151,12 @@ def test_compiling_changes_no_number() -> None:
 
 def test_accumulation_remembers_less_for_the_way_back() -> None:
     kept = {}
-    for accumulate in (1, 5):
+    for recompute_chunks in (1, 5):
         sizes: list[int] = []
-        trainer, x = _pretrained(accumulate), torch.randn(20, 3, 8, 8, dtype=torch.float64)
+        trainer, x = _pretrained(recompute_chunks), torch.randn(20, 3, 8, 8, dtype=torch.float64)
         with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t):
             trainer.objective(x[:10], torch.arange(10) % 3, x[10:], 0)
-        kept[accumulate] = sum(sizes)
+        kept[recompute_chunks] = sum(sizes)
     assert kept[5] < kept[1] / 2
 
 
@@ -162,10 +164,10 @@ def test_accumulation_is_refused_where_parts_would_be_normalised_apart(command: 
     arrays = write_arrays(tmp_path / "a.npz")
     outcome = command(
         *("train", "--source", arrays, "--target", arrays, "--out", tmp_path / "run", "--backbone", "mlp"),
-        *("--accumulate", 2, "--no-baseline"),
+        *("--recompute-chunks", 2, "--no-baseline"),
     )
     assert outcome.code == 2
-    assert "--accumulate 2 would give each part batch statistics of its own" in outcome.err
+    assert "--recompute-chunks 2 would give each chunk batch statistics of its own" in outcome.err
 
 
 def _run(folder: Path, launcher: list[str], *options: object) -> tuple[dict, str]:

@@ -274,7 +274,7 @@ def test_run_whose_options_or_data_have_changed_is_not_resumed(refused: Callable
     (here / "run" / "summary.json").unlink()
     config = here / "run" / "config.toml"
     text = config.read_text()
-    config.write_text(text.replace('trade_off = "auto"', "trade_off = 0.25"))
+    config.write_text(text.replace("[given]", "[given]\ntrade_off = 0.25"))
     assert "run was begun with trade_off = 'auto', and now it is 0.25; set it back" in refused(
         "train", "--resume", "run"
     )

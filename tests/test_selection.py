@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from jointadapt.cli.flags import HINTS
+from jointadapt.config import RUN_OPTIONS
 from jointadapt.data import from_arrays
 from jointadapt.errors import UserError
 from jointadapt.evaluation.metrics import oracle
@@ -237,7 +237,7 @@ def test_no_row_to_hold_out_is_told() -> None:
 
 
 def test_rules_are_the_registry() -> None:
-    assert get_args(HINTS["select"]) == ("last", *CRITERIA)
+    assert get_args(get_args(RUN_OPTIONS["select"].hint)[0]) == ("last", *CRITERIA)
     assert DEFAULT in CRITERIA
     assert not CRITERIA[DEFAULT].holds_out
 
@@ -379,9 +379,7 @@ def test_an_interrupted_choice_of_the_trade_off_goes_on(
     options = ("--trade-off", "search", "--select", "information", "--steps", 6, "--no-baseline")
     whole = json.loads(command(*_train("whole", *options, "--json")).out)
     (arrays / "run").mkdir()
-    config = (arrays / "whole" / "config.toml").read_text()
-    chosen = whole["selection"]["trade_off"]["chosen"]
-    (arrays / "run" / "config.toml").write_text(config.replace(f"trade_off = {chosen}", 'trade_off = "search"'))
+    (arrays / "run" / "config.toml").write_bytes((arrays / "whole" / "config.toml").read_bytes())
     first = {**whole["selection"]["trade_off"], "chosen": None}
     first["trials"] = first["trials"][:1]
     (arrays / "run" / "trade-off.json").write_text(json.dumps(first))

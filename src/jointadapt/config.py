@@ -1,133 +1,248 @@
-"""One frozen dataclass ↔ TOML ↔ flags. Every option of a run stands here once, with its help."""
+"""The options of a run, each with its help and kind; ↔ TOML. A method's own options are declared by the method.
 
-import dataclasses
+An option's kind says what follows from it: a *place* says where things lie, a *machine* option how numbers are
+computed, a *number* option which numbers. Numbers alone make two runs different, have to agree when a run is resumed,
+and are kept with a model.
+"""
+
+import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import ConfigDict, Field, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
-from jointadapt.discrepancy.constants import FIVE_SCALES, SOFTMAX_BANDWIDTH
 from jointadapt.errors import UserError, unknown_name
+from jointadapt.methods.registry import METHODS, all_options, options_of
+from jointadapt.runtime.options import Count, Kind, NotNegative, Positive, options_of_fields
 
 BASELINE = "source-only"  # the method that every other is compared with
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Bandwidth = Positive | Literal["mean", "median"]
+PLACE, MACHINE = Kind.PLACE, Kind.MACHINE
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class Config:
-    """What a run does: `Field(description=…)` is the help of the flag."""
+class _ByContent:
+    """Marks an option whose text may be the path of a file: what the file holds counts, not where it lies."""
 
-    source: str = Field("", description="Labelled domain: a folder, an image list (.txt), or .npz .npy .csv .parquet.")
-    target: str = Field("", description="Unlabelled domain, likewise; labels found there only serve the evaluation.")
-    benchmark: str = Field("", description="Instead of both: a named benchmark, or a TOML file that describes one.")
-    root: str = Field("", description="Folder that holds the benchmark's domains.")
-    task: str = Field("", description='Of the benchmark: "amazon → webcam", or a2w.')
-    target_labels: str = Field(
-        "",
-        description="As `suggest-labels` writes it, CSV of item, label: the classes of some target rows, to train on.",
-    )
-    out: str = Field("", description="Run folder to make; by default runs/SOURCE-TARGET-METHOD.")
-    method: str = Field("jan", description="How to adapt; `jointadapt ls` names them all; a sum: jan+mcc; auto.")
-    baseline: bool = Field(True, description="Also train without adaptation, to tell whether adapting helped.")
-    report: bool = Field(True, description="Write report.html into the run folder.")
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Repeats a run exactly on the CPU.")
 
-    backbone: str = Field("auto", description="torchvision or timm name; none, mlp or cnn for arrays.")
-    weights: str = Field("default", description="default (downloads torchvision's or timm's), none, or a file.")
-    frozen: bool = Field(True, description="Keep a pretrained backbone as it is: its features are extracted once.")
-    bottleneck: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        "auto",
-        description="Width of the layer before the classifier; 0 for none; auto: 256, but 0 for AlexNet and VGG.",
-    )
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="Dropout in the bottleneck.")
+BY_CONTENT = _ByContent()
 
-    steps: Annotated[int, Field(ge=1)] = Field(600, description="Training steps.")
-    batch_size: Annotated[int, Field(ge=2)] = Field(36, description="Rows of each domain in a step, over all devices.")
-    learning_rate: Positive = Field(0.01, description="Initial rate of new layers; a pretrained backbone has a tenth.")
-    rate_slope: Annotated[float, Field(ge=0)] = Field(10.0, description="α of the rate's decay η / (1 + α p)^0.75.")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="L2 penalty on every weight.")
-    sharpness: NotNegative = Field(0.0, description="ρ: the risk is taken where it is worst within ρ (SDAT); 0: off.")
-    trade_off: Literal["auto", "search"] | NotNegative | tuple[NotNegative, ...] = Field(
-        "auto",
-        description="Final λ, the weight of the transfer term; of a sum, one for each part; auto: the method's; "
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Data and places"""
+
+    source: Annotated[str, "Labelled domain: a folder, an image list (.txt), or .npz .npy .csv .parquet.", PLACE] = ""
+    target: Annotated[str, "Unlabelled domain, likewise; labels found there only serve the evaluation.", PLACE] = ""
+    benchmark: Annotated[str, "Instead of both: a named benchmark, or a TOML file that describes one.", PLACE] = ""
+    root: Annotated[str, "Folder that holds the benchmark's domains.", PLACE] = ""
+    task: Annotated[str, 'Of the benchmark: "amazon → webcam", or a2w.', PLACE] = ""
+    target_labels: Annotated[
+        str,
+        "As `suggest-labels` writes it, CSV of item, label: the classes of some target rows, to train on.",
+        BY_CONTENT,
+    ] = ""
+    out: Annotated[str, "Run folder to make; by default runs/SOURCE-TARGET-METHOD.", PLACE] = ""
+    method: Annotated[str, "How to adapt; `jointadapt ls` names them all; a sum: jan+mcc; auto."] = "jan"
+    baseline: Annotated[bool, "Also train without adaptation, to tell whether adapting helped.", MACHINE] = True
+    report: Annotated[bool, "Write report.html into the run folder.", MACHINE] = True
+    seed: Annotated[int, Field(ge=0, lt=2**31), "Repeats a run exactly on the CPU."] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """Network"""
+
+    backbone: Annotated[str, "torchvision or timm name; none, mlp or cnn for arrays."] = "auto"
+    weights: Annotated[str, "default (downloads torchvision's or timm's), none, or a file.", BY_CONTENT] = "default"
+    frozen: Annotated[bool, "Keep a pretrained backbone as it is: its features are extracted once."] = True
+    bottleneck: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=0)],
+        "Width of the layer before the classifier; 0 for none; auto: 256, but 0 for AlexNet and VGG.",
+    ] = "auto"
+    dropout: Annotated[float, Field(ge=0, lt=1), "Dropout in the bottleneck."] = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Training"""
+
+    steps: Annotated[Count, "Training steps."] = 600
+    batch_size: Annotated[int, Field(ge=2), "Rows of each domain in a step, over all devices."] = 36
+    learning_rate: Annotated[Positive, "Initial rate of new layers; a pretrained backbone has a tenth."] = 0.01
+    lr_alpha: Annotated[NotNegative, "α of the rate's decay η / (1 + α p)^0.75."] = 10.0
+    weight_decay: Annotated[NotNegative, "L2 penalty on every weight."] = 5e-4
+    sam_rho: Annotated[NotNegative, "ρ of SAM: the risk is taken where it is worst within ρ (SDAT); 0: off."] = 0.0
+    trade_off: Annotated[
+        Literal["auto", "search"] | NotNegative | tuple[NotNegative, ...],
+        "Final λ, the weight of the transfer term; of a sum, one for each part; auto: the method's; "
         "search: chosen without target labels.",
-    )
-    select: Literal["last", "entropy", "information", "snd", "clustering", "dev", "transfer-cv"] = Field(
-        "last", description="Which checkpoint to report: the last, or the best by a criterion without target labels."
-    )
-    ramp: bool = Field(True, description="Let λ rise from 0; without, it is the final λ from the first step.")
+    ] = "auto"
+    trade_off_warm_up: Annotated[bool, "Let λ rise from 0; without, it is the final λ from the first step."] = True
+    select: Annotated[
+        Literal["last", "entropy", "information", "snd", "clustering", "dev", "transfer-cv"],
+        "Which checkpoint to report: the last, or the best by a criterion without target labels.",
+    ] = "last"
+    precision: Annotated[Literal["32-true", "bf16-mixed", "16-mixed", "64-true"], "Of arithmetic."] = "32-true"
 
-    estimator: Literal["unbiased", "biased", "linear", "fourier"] = Field(
-        "unbiased", description="Of (J)MMD: DDC, DAN, JAN, JAN-A, RTN."
-    )
-    bandwidth: Bandwidth = Field("mean", description="γ of hidden layers: mean, median, or a number: (J)MMD, LMMD.")
-    scales: tuple[Positive, ...] = Field(FIVE_SCALES, description="Multiples of γ that are summed: (J)MMD, LMMD.")
-    kernel_weights: Literal["equal", "optimal"] = Field(
-        "equal", description="Of the summed Gaussians; optimal: of highest test power (MK-MMD): DAN, JAN, JAN-A."
-    )
-    output_bandwidth: Bandwidth = Field(SOFTMAX_BANDWIDTH, description="γ of the softmax layer: JAN, JAN-A.")
-    hidden: Annotated[int, Field(ge=1)] = Field(1024, description="Width of the discriminator: DANN, CDAN.")
-    head: Annotated[int, Field(ge=1)] = Field(1024, description="Width of the second classifier: MCD, MDD.")
-    margin: Positive = Field(4.0, description="γ, how sure the second classifier has to be on the source: MDD.")
-    label_kernel: Literal["marginal", "conditional", "weighted", "gaussian"] = Field(
-        "weighted", description="Of the labels: unified JMMD."
-    )
-    temperature: Positive = Field(2.5, description="T of the softmax whose confusion is measured: MCC.")
-    norm_step: Positive = Field(1.0, description="Δr, what a step adds to the features' norms: AFN.")
-    threshold: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.9, description="τ, how sure the teacher has to be: FixMatch."
-    )
-    pseudo: NotNegative = Field(0.3, description="β, the weight of labels from centroids: SHOT.")
-    memory: Annotated[int, Field(ge=1)] = Field(1024, description="Rows that centroids are taken from: SHOT.")
 
-    device: str = Field("auto", description="auto, cpu, cuda, mps.")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field("32-true", description="Of arithmetic.")
-    devices: Annotated[int, Field(ge=1)] = Field(1, description="Devices of this machine, a process each.")
-    num_nodes: Annotated[int, Field(ge=1)] = Field(1, description="Machines, each with as many devices.")
-    accumulate: Annotated[int, Field(ge=1)] = Field(
-        1, description="Parts in which a step's rows pass the backbone, twice: the memory of one, the same numbers."
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions:
+    """Machine"""
+
+    device: Annotated[str, "auto, cpu, cuda, mps.", MACHINE] = "auto"
+    devices: Annotated[Count, "Devices of this machine, a process each.", MACHINE] = 1
+    num_nodes: Annotated[Count, "Machines, each with as many devices.", MACHINE] = 1
+    recompute_chunks: Annotated[
+        Count,
+        "Chunks in which a step's rows pass the backbone, twice (activation checkpointing): the memory of one, the "
+        "same numbers.",
+        MACHINE,
+    ] = 1
+    channels_last: Annotated[bool, "Keep images channels last in memory; faster on many GPUs.", MACHINE] = False
+    compile: Annotated[bool, "Compile the backbone with torch.compile.", MACHINE] = False
+    workers: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=0)],
+        "Processes of each device that decode images; auto: one a core, at most 8.",
+        MACHINE,
+    ] = "auto"
+    checkpoint_every: Annotated[Literal["auto"] | Count, "Steps between checkpoints; auto: ten a run.", MACHINE] = (
+        "auto"
     )
-    channels_last: bool = Field(False, description="Keep images channels last in memory; faster on many GPUs.")
-    compile: bool = Field(False, description="Compile the backbone with torch.compile.")
-    workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        "auto", description="Processes of each device that decode images; auto: one a core, at most 8."
-    )
-    checkpoint_every: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        "auto", description="Steps between checkpoints; auto: ten a run."
-    )
-    cache: str = Field("", description="Where extracted features are kept; by default the user's cache folder.")
+    cache: Annotated[str, "Where extracted features are kept; by default the user's cache folder.", PLACE] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(MachineOptions, TrainingOptions, NetworkOptions, RunOptions):
+    """What a run does.
+
+    Args:
+        method_options: the options that the method has, each with its value.
+        given: what the user said, by name; all else is a default, or was found out by the run (`replace`).
+    """
+
+    method_options: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def bottleneck_width(self) -> int | None:
         """The bottleneck as `Network` takes it."""
         return None if self.bottleneck == "auto" else self.bottleneck
 
+    def flat(self) -> dict[str, Any]:
+        """Return every option by name, the run's and the method's."""
+        return {**{name: getattr(self, name) for name in RUN_OPTIONS}, **self.method_options}
 
-FIELDS = {field.name: field for field in dataclasses.fields(Config)}  # pyright: ignore[reportArgumentType]
+    def numbers(self) -> dict[str, Any]:
+        """Return the options that decide which numbers come out, as plain values."""
+        given = {name: value for name, value in self.flat().items() if value is not None}
+        return {name: _plain(value) for name, value in given.items() if decides_numbers(name)}
+
+    def identity(self) -> dict[str, Any]:
+        """Return the same, a file as a digest of what it holds: equal for runs of equal numbers."""
+        return {name: content_of(name, value) for name, value in self.numbers().items()}
+
+    def but(self, **changes: Any) -> "Config":
+        """Return the configuration with other options, as if they had been given so.
+
+        What was found out since stays; options that only the former method has are left out.
+        """
+        config = make_config(fitting({**self.flat(), **changes}, changes.get("method", self.method)))
+        given = {name: value for name, value in config.flat().items() if name in self.given or name in changes}
+        return replace(config, given=given)
+
+
+RUN_OPTIONS = {option.name: option for option in options_of_fields(Config)}
 
 
 def make_config(options: Mapping[str, Any]) -> Config:
-    """Return the configuration with these options; a wrong name or value is a `UserError` of one line."""
-    for name in options:
-        if name not in FIELDS:
-            raise unknown_name("option", name, FIELDS)
-    try:
-        return Config(**options)
-    except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-        reasons = dict.fromkeys(fault["msg"].lower() for fault in error.errors() if fault["loc"][0] == name)
-        raise UserError(f"{name} = {options[name]!r}: {', or '.join(reasons)}.") from error
+    """Return the configuration with these options; a wrong name or value is a `UserError` of one line.
+
+    `method` may be a class; then it goes by its name.
+    """
+    method = options.get("method", Config.method)
+    method = METHODS.name_of(method) if isinstance(method, type) else RUN_OPTIONS["method"].check(method)
+    own = options_of(method)
+    check_names(options, [method])
+    known = {**own, **RUN_OPTIONS}
+    given = {name: known[name].check(value) for name, value in {**options, "method": method}.items()}
+    return Config(
+        **{name: value for name, value in given.items() if name in RUN_OPTIONS},
+        method_options={name: given.get(name, option.default) for name, option in own.items()},
+        given={name: given[name] for name in options},
+    )
+
+
+def check_names(names: Iterable[str], methods: Iterable[str]) -> None:
+    """Raise a `UserError` for a name that is no option of a run, nor of one of the methods."""
+    methods = [*methods]
+    known = dict(RUN_OPTIONS)
+    for method in methods:
+        own = options_of(method)
+        if taken := [name for name in own if name in RUN_OPTIONS]:
+            raise UserError(f"the method {method} has an option {taken[0]!r}, as every run has; name it otherwise.")
+        known |= own
+    for name in names:
+        if name in known:
+            continue
+        if (option := all_options().get(name)) is not None:
+            owners = ", ".join(option.owners)
+            lacking = f"{methods[0]} has no" if len(methods) == 1 else f"none of {', '.join(methods)} has an"
+            raise UserError(f"{lacking} option {name!r}: it is one of {owners}; leave it out.")
+        raise unknown_name("option", name, known)
+
+
+def fitting(options: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Return those of the options that every run has, or that this method has."""
+    own = options_of(METHODS.name_of(method))
+    return {name: value for name, value in options.items() if name in RUN_OPTIONS or name in own}
+
+
+def decides_numbers(name: str) -> bool:
+    """Return whether an option decides which numbers come out: a run's by its kind, a method's always."""
+    return name not in RUN_OPTIONS or RUN_OPTIONS[name].kind == Kind.NUMBER
+
+
+def names_a_file(name: str) -> bool:
+    """Return whether an option's text may be the path of a file whose content decides numbers."""
+    return name in RUN_OPTIONS and BY_CONTENT in RUN_OPTIONS[name].hint.__metadata__
+
+
+def content_of(name: str, value: Any) -> Any:
+    """Return an option's value; the digest of what the file holds where it may be, and is, the path of one."""
+    if not names_a_file(name) or not (path := Path(value)).is_file():
+        return value
+    about = path.stat()
+    return _digest(path.resolve(), about.st_size, about.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, size: int, changed: int) -> str:  # noqa: ARG001
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as TOML and JSON have it: an object that only Python can give by its `repr`."""
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """Return the options a TOML file gives; relative paths in it are taken from the current folder, as flags are."""
+    """Return the options a TOML file gives; relative paths in it are taken from the current folder, as flags are.
+
+    Of a run's own `config.toml` these are the given ones.
+    """
+    tables = read_toml(path)
+    return tables["given"] if {*tables} == {"given", "resolved"} else tables
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Return what a TOML file holds."""
     try:
         return tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
@@ -137,9 +252,26 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def to_toml(config: Config) -> str:
-    """Return the configuration as TOML, every option with its value.
+    """Return the configuration as TOML: what was given, and what every option was resolved to.
 
-    >>> make_config(tomllib.loads(to_toml(Config(method="dan")))) == Config(method="dan")
-    True
+    >>> print(to_toml(make_config({"method": "mcc", "steps": 10})).split("[resolved]")[0])
+    [given]
+    method = "mcc"
+    steps = 10
+    <BLANKLINE>
+    <BLANKLINE>
     """
-    return tomli_w.dumps(dataclasses.asdict(config))  # pyright: ignore[reportArgumentType]
+    tables = {"given": config.given, "resolved": config.flat()}
+    return tomli_w.dumps(
+        {
+            table: {name: _plain(value) for name, value in options.items() if value is not None}
+            for table, options in tables.items()
+        }
+    )
+
+
+def from_record(resolved: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> Config:
+    """Return a configuration that was kept; its method is not looked up, as it may not be installed here."""
+    run = {name: RUN_OPTIONS[name].check(value) for name, value in resolved.items() if name in RUN_OPTIONS}
+    own = {name: value for name, value in resolved.items() if name not in RUN_OPTIONS}
+    return Config(**run, method_options=own, given=dict(given or {}))

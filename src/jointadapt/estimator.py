@@ -21,7 +21,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         backbone: "none" (rows are features already) or "mlp".
         bottleneck, dropout, steps, batch_size, learning_rate: as in `Config`.
         random_state: the seed of everything, an integer.
-        options: further fields of `Config`, by name (`{"estimator": "linear"}`).
+        options: further options of a run, or of the method, by name (`{"estimator": "linear"}`).
 
     Attributes:
         classes_: the labels, sorted.
@@ -71,15 +71,16 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
             run = train(
                 (X, indices),
                 target,
-                method=self.method if adapts else BASELINE,
-                seed=self.random_state,
-                baseline=False,
-                report=False,
-                **{name: getattr(self, name) for name in PASSED},
-                **(self.options or {}),
+                **{**self._run_options(), **({} if adapts else {"method": BASELINE})},
             )
         self.model_ = run.model
         return self
+
+    def _run_options(self) -> dict[str, Any]:
+        """Return the options of the run: parameters of this estimator, by their name in `Config`, and further ones."""
+        own = {**self.get_params(deep=False), "baseline": False, "report": False}
+        seed, options = own.pop("random_state"), own.pop("options") or {}
+        return {**own, "seed": seed, **options}
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class of `classes_`, (n, classes)."""
@@ -91,6 +92,3 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         """Return the most probable class of each row, (n,)."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(1)]
-
-
-PASSED = ("backbone", "bottleneck", "dropout", "steps", "batch_size", "learning_rate")

@@ -1,7 +1,7 @@
 """Finished runs → the figures of the paper and those its readers want: SVG, PNG, the numbers as CSV, and one page."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,11 @@ from jointadapt.config import BASELINE
 from jointadapt.data import UNLABELLED
 from jointadapt.data.domain import some_rows
 from jointadapt.discrepancy import jmmd_unbiased
-from jointadapt.discrepancy.a_distance import FEWEST_ROWS, a_distance
+from jointadapt.discrepancy.a_distance import FEWEST_PER_DOMAIN, a_distance
 from jointadapt.discrepancy.distances import mean_squared_distance
 from jointadapt.errors import UserError
 from jointadapt.experiment import execute
 from jointadapt.experiment.trade_off import TRADE_OFFS
-from jointadapt.methods.registry import options_of
 from jointadapt.reporting.html import page_template
 from jointadapt.reporting.run_figures import embed
 from jointadapt.reporting.style import house_style, inline, save
@@ -116,7 +115,7 @@ def sweep(run: str | Path, option: Swept, out: str | Path, track: Track = silent
     config = found.config
     if not found.on_files:
         raise UserError(f"{run} was trained on arrays in memory; only runs on files can be trained again.")
-    takes = config.method != BASELINE if option == "trade_off" else option in options_of(config.method)
+    takes = config.method != BASELINE if option == "trade_off" else option in config.method_options
     if not takes:
         raise UserError(f"{run} is a run of {config.method}, which has no {option}; give one of a method that has.")
     values: Iterable[float] = TRADE_OFFS
@@ -130,7 +129,7 @@ def sweep(run: str | Path, option: Swept, out: str | Path, track: Track = silent
             folder = Path(out) / "sweep" / f"{option}-{value:g}-{seed}"
             made = {option: value, "seed": seed, "out": str(folder), "baseline": False, "report": False}
             if not RunFolder(folder).finished:
-                execute(replace(config, **made), track=track, resuming=True)
+                execute(config.but(**made), track=track, resuming=True)
             folders.append(folder)
     return folders
 
@@ -144,7 +143,7 @@ def _main(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 def _measure(run: FinishedRun, seen: Seen) -> dict[str, Any]:
     """Return the discrepancies of a run: JMMD of the whole domains on features × predictions, proxy A-distance."""
     samples = [[layer[:MOST_ROWS] for layer in _shuffled(layers)] for layers in seen.samples]
-    enough = min(map(len, seen.features)) >= FEWEST_ROWS
+    enough = min(map(len, seen.features)) >= FEWEST_PER_DOMAIN
     distance = a_distance(*seen.features) if enough else None
     return {
         "task": run.task,

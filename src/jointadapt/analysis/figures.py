@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from jointadapt.analysis import charts
 from jointadapt.analysis.outputs import groups
-from jointadapt.discrepancy.a_distance import FEWEST_ROWS
+from jointadapt.discrepancy.a_distance import FEWEST_PER_DOMAIN
 from jointadapt.runs.reading import FinishedRun
 
 MAPPED_METHODS = ("source-only", "dan", "jan")
@@ -78,7 +78,7 @@ def a_distances(measured: list[dict[str, Any]]) -> Plate | str:
             }
         )
     if not rows:
-        return f"proxy A-distance: {FEWEST_ROWS} rows or more of each domain, half of them to be held out"
+        return f"proxy A-distance: {FEWEST_PER_DOMAIN} rows or more of each domain, half of them to be held out"
     return Plate(
         "a-distance",
         "Proxy A-distance",

@@ -13,7 +13,6 @@ from jointadapt.config import Config
 from jointadapt.data import UNLABELLED, Domain, align, read_domain
 from jointadapt.errors import UserError
 from jointadapt.experiment.prepare import read_task
-from jointadapt.methods.registry import options_of
 from jointadapt.networks.features import features_of, usable_device
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import FinishedRun
@@ -104,7 +103,7 @@ def groups(runs: Sequence[FinishedRun], option: str) -> Iterator[tuple[FinishedR
     found: dict[str, dict[float, list[FinishedRun]]] = {}
     for run in runs:
         value = run.option(option)
-        takes = option == "trade_off" or option in options_of(run.method)
+        takes = option == "trade_off" or option in run.config.method_options
         if takes and isinstance(value, int | float) and value > 0 and run.accuracy is not None:
             found.setdefault(run.options(option, "seed"), {}).setdefault(float(value), []).append(run)
     for by_value in found.values():

@@ -7,21 +7,21 @@ import click
 from rich.table import Table as Grid
 from rich.text import Text
 
-from jointadapt.cli.flags import config_flags, read_flags
+from jointadapt.cli.flags import GroupedCommand, option_flags, read_flags
 from jointadapt.cli.printing import as_json, print_json, print_table, track
+from jointadapt.config import RunOptions
 from jointadapt.errors import UserError
 
-OF_THE_TABLE = ("source", "target", "benchmark", "root", "task", "out", "method", "baseline", "report", "seed")
 
-
-@click.command(short_help="Run a benchmark's tasks with several methods and seeds; print the table.")
+@click.command(
+    cls=GroupedCommand, short_help="Run a benchmark's tasks with several methods and seeds; print the table."
+)
 @click.option("--benchmark", required=True, help="Its name (`jointadapt ls benchmarks`), or a TOML file.")
 @click.option("--root", required=True, help="Folder that holds the benchmark's domains.")
 @click.option("--tasks", default="all", help='all, or a list: a2w,d2w or "amazon → webcam". [all]')
 @click.option("--methods", default="source-only,dan,dann,jan,jan-a", help="A list. [source-only,dan,dann,jan,jan-a]")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, help="How many: 0, 1, … [5]")
 @click.option("--recipe", default="modern", help="paper, authors-pytorch, tllib or modern (our defaults). [modern]")
-@click.option("--criterion", help="What chooses a checkpoint without target labels, in the middle row.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs side by side, one thread each. [one a core]")
 @click.option("--launcher", type=click.Choice(["local", "ray"]), default="local", help="Where runs go. [local]")
 @click.option("--ray-address", metavar="HOST:PORT", help="Of the Ray cluster. [auto]")
@@ -34,7 +34,7 @@ OF_THE_TABLE = ("source", "target", "benchmark", "root", "task", "out", "method"
     help="What to print. [terminal]",
 )
 @as_json
-@config_flags(without=OF_THE_TABLE)
+@option_flags(without=RunOptions)
 def compare(
     benchmark: str,
     root: str,
@@ -42,7 +42,6 @@ def compare(
     methods: str,
     seeds: int,
     recipe: str,
-    criterion: str | None,
     jobs: int | None,
     launcher: str,
     ray_address: str | None,
@@ -54,15 +53,15 @@ def compare(
     """Train every method on every task of a benchmark with every seed, and print one table.
 
     Runs that are known already cost nothing: an interrupted table goes on where it stopped, a finished one is printed
-    again. Options beyond these are those of `train`, for every run; they win over the recipe's.
+    again. Options beyond these are those of `train`, for every run, and of a method for the runs of the methods that
+    have it; they win over the recipe's. --select names the criterion of the middle row.
     """
     from jointadapt.comparison.plan import plan
     from jointadapt.comparison.run import compare as run
     from jointadapt.comparison.run import in_processes
-    from jointadapt.comparison.table import check_criterion, tabulate
+    from jointadapt.comparison.table import tabulate
 
     lists, options = {"tasks": _listed(tasks), "methods": _listed(methods)}, read_flags(flags)
-    check_criterion(criterion, options)
     comparison, absent = plan(benchmark, root, **lists, seeds=seeds, recipe=recipe, out=out, **options)
     if launcher == "ray":
         from jointadapt.comparison.ray_cluster import on_ray
@@ -75,7 +74,7 @@ def compare(
     else:
         launch = in_processes(jobs or os.cpu_count() or 1)
     outcomes, failures = run(comparison, launch, track(json_))
-    table = tabulate(comparison, outcomes, criterion, absent, failures)
+    table = tabulate(comparison, outcomes, absent, failures)
     if out is not None:
         table.write(comparison.folder)
     if json_:

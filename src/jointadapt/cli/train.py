@@ -6,25 +6,29 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from jointadapt.cli.flags import config_flags, read_flags
+from jointadapt.cli.flags import GroupedCommand, option_flags, read_flags
 from jointadapt.cli.printing import as_json, print_json, print_table, track
 from jointadapt.config import BASELINE, make_config, read_config
 from jointadapt.runtime.progress import first_process
 
 
-@click.command(short_help="Adapt to a target; leaves a run folder with model, predictions and report.")
+@click.command(
+    cls=GroupedCommand, short_help="Adapt to a target; leaves a run folder with model, predictions and report."
+)
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
 @click.option("--resume", "resumed", metavar="RUN", help="Finish an interrupted run; with options: or begin it.")
+@click.option("--recipe", help="paper, authors-pytorch, tllib or modern: options that FILE and flags win over.")
 @as_json
-@config_flags()
-def train(file: str | None, resumed: str | None, json_: bool, **flags: Any) -> None:
+@option_flags()
+def train(file: str | None, resumed: str | None, recipe: str | None, json_: bool, **flags: Any) -> None:
     """Train a classifier for the target domain.
 
-    Options come from a TOML FILE, from flags, or both (flags win).
+    Options come from a TOML FILE, from flags, or both (flags win); those of a method are given with that method.
     """
     from jointadapt.experiment import execute, resume
+    from jointadapt.experiment.recipes import with_recipe
 
-    options = {**(read_config(file) if file else {}), **read_flags(flags)}
+    options = with_recipe(recipe, {**(read_config(file) if file else {}), **read_flags(flags)})
     bar = track(json_)
     run = execute(make_config(options), track=bar) if resumed is None else resume(resumed, bar, options)
     assert run.folder is not None

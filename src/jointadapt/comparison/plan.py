@@ -3,21 +3,20 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jointadapt.config import Config, make_config
+from jointadapt.config import Config, check_names, fitting, make_config
 from jointadapt.data.benchmarks import Benchmark, Task, fingerprint_of, load_benchmark
-from jointadapt.errors import UserError
+from jointadapt.errors import UserError, unknown_name
 from jointadapt.experiment.recipes import recipe_options
-from jointadapt.methods.registry import options_of
 from jointadapt.runtime.files import default_cache
+from jointadapt.selection.checkpoints import LAST
+from jointadapt.selection.criteria import CRITERIA, DEFAULT
 from jointadapt.version import __version__
-
-IGNORED = ("out", "cache", "workers", "device", "checkpoint_every", "root")  # what moves no number
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,8 @@ class Comparison:
     """What is to be run.
 
     Args:
-        options: fields of `Config`, over those of the recipe.
+        options: of the runs, over those of the recipe; a method's own are for the methods that have them.
+        criterion: what chooses the checkpoint of the table's middle row without target labels.
         out: where the runs are kept; None keeps their numbers only, in the cache.
     """
 
@@ -36,6 +36,7 @@ class Comparison:
     seeds: int
     recipe: str
     options: dict[str, Any]
+    criterion: str = DEFAULT
     out: Path | None = None
 
     @cached_property
@@ -47,7 +48,7 @@ class Comparison:
     def _config(self, task: Task, method: str, seed: int) -> Config:
         where = {"benchmark": self.benchmark.name, "root": str(self.root), "task": " → ".join(task)}
         this = {**where, "method": method, "seed": seed, "baseline": False, "report": False}
-        config = make_config({**recipe_options(self.recipe, method), **self.options, **this})
+        config = make_config({**recipe_options(self.recipe, method), **fitting(self.options, method), **this})
         return replace(config, out=str(self.folder / "runs" / f"{'-'.join(task)}-{method}-{seed}-{self.key(config)}"))
 
     @property
@@ -61,12 +62,9 @@ class Comparison:
         return Path(self.options["cache"]) if self.options.get("cache") else default_cache()
 
     def key(self, config: Config) -> str:
-        """Return what a run's numbers are remembered under: its options, its data, its weights, our version."""
-        options = {name: value for name, value in asdict(config).items() if name not in IGNORED}  # pyright: ignore[reportArgumentType]
-        if (weights := Path(config.weights)).is_file():
-            options["weights"] = fingerprint_of((weights,))  # however its path is written
-        data = [self._fingerprints[name] for name in self.benchmark.task(config.task)]
-        return hashlib.sha256(json.dumps([options, data, __version__]).encode()).hexdigest()[:12]
+        """Return what a run's numbers are remembered under: what decides them, its data, our version."""
+        data = [(name, self._fingerprints[name]) for name in self.benchmark.task(config.task)]
+        return hashlib.sha256(json.dumps([config.identity(), data, __version__]).encode()).hexdigest()[:12]
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
@@ -100,7 +98,11 @@ def plan(
     out: str | Path | None = None,
     **options: Any,
 ) -> tuple[Comparison, list[str]]:
-    """Return the comparison, and the domains that are absent and left out with their tasks."""
+    """Return the comparison, and the domains that are absent and left out with their tasks.
+
+    The option `select` names the table's criterion; runs are only trained for it where it holds rows out, or where λ is
+    searched by it.
+    """
     described, root = load_benchmark(benchmark), Path(root)
     there = described.find(root)
     absent = [name for name in described.domains if name not in there]
@@ -110,11 +112,23 @@ def plan(
     if not possible or (not every and len(possible) < len(chosen)):
         lacking = next(name for task in chosen for name in task if name in absent)
         raise UserError(f"{described.lacks(lacking, root)}; see: jointadapt data check {benchmark} --root {root}")
-    for method in methods:
-        options_of(method)
     if not methods:
         raise UserError("no method is given; name some with --methods.")
     if options.get("num_nodes", 1) > 1:
         raise UserError("a table's runs stay on one machine each; leave --num-nodes out, or use --launcher ray.")
+    check_names(options, methods)
+    criterion, options = _criterion(options)
     unique = tuple(dict.fromkeys(possible)), tuple(dict.fromkeys(methods))
-    return Comparison(described, root, *unique, seeds, recipe, options, Path(out) if out else None), absent
+    return Comparison(described, root, *unique, seeds, recipe, options, criterion, Path(out) if out else None), absent
+
+
+def _criterion(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the criterion of the middle row, and the options of the runs, trained for it only where that matters."""
+    options = dict(options)
+    chosen = options.pop("select", LAST)
+    if chosen not in (LAST, *CRITERIA):
+        raise unknown_name("criterion", chosen, (LAST, *CRITERIA))
+    if chosen == LAST:
+        return DEFAULT, options
+    matters = CRITERIA[chosen].holds_out or options.get("trade_off") == "search"
+    return chosen, {**options, "select": chosen} if matters else options

@@ -2,23 +2,22 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from jointadapt.comparison.plan import Comparison, Outcome
+from jointadapt.config import decides_numbers, names_a_file
 from jointadapt.data.benchmarks import Published, Task
-from jointadapt.errors import UserError, unknown_name
 from jointadapt.reporting.html import page_template
 from jointadapt.runtime.files import write_atomically
 from jointadapt.selection.checkpoints import LAST
-from jointadapt.selection.criteria import CRITERIA, DEFAULT
 from jointadapt.version import __version__
 
 MEASURES = {"accuracy": "accuracy", "mean_per_class_accuracy": "mean per class"}
-ORACLE, PUBLISHED, UNCHOSEN = "oracle", "published", "chosen"
+ORACLE, PUBLISHED, SELECTED = "oracle", "published", "chosen"
 NONE = "–"
 
 
@@ -86,7 +85,7 @@ class Table:
 
     def rule_name(self, row: Row) -> str:
         """Return what a row's checkpoint is called."""
-        return self.criterion if row.rule == UNCHOSEN else row.rule
+        return self.criterion if row.rule == SELECTED else row.rule
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table as one object: measure → method → rule → tasks and mean."""
@@ -156,23 +155,14 @@ class Table:
             )
 
 
-def check_criterion(criterion: str | None, options: Mapping[str, Any]) -> None:
-    """Refuse, before any run, a criterion that is unknown or that runs with these options are not judged by."""
-    if criterion is not None and criterion not in CRITERIA:
-        raise unknown_name("criterion", criterion, CRITERIA)
-    if criterion is not None and CRITERIA[criterion].holds_out and options.get("select") != criterion:
-        raise UserError(f"{criterion} holds source rows out of every training; ask for that with --select {criterion}.")
-
-
 def tabulate(
     comparison: Comparison,
     outcomes: Sequence[Outcome],
-    criterion: str | None = None,
     absent: Sequence[str] = (),
     failures: Sequence[str] = (),
 ) -> Table:
-    """Return the table of some outcomes; `criterion` names the rule of the middle row, a key of `CRITERIA`."""
-    chosen = criterion or DEFAULT
+    """Return the table of some outcomes."""
+    chosen = comparison.criterion
     benchmark, tasks = comparison.benchmark, comparison.tasks
     backbone = outcomes[0].backbone if outcomes else ""
     published = [row for row in benchmark.published if row.backbone == backbone]
@@ -181,7 +171,7 @@ def tabulate(
         rows[measure] = []
         for method in comparison.methods:
             own = [outcome for outcome in outcomes if outcome.method == method]
-            for rule, name in ((LAST, LAST), (UNCHOSEN, chosen), (ORACLE, ORACLE)):
+            for rule, name in ((LAST, LAST), (SELECTED, chosen), (ORACLE, ORACLE)):
                 rows[measure].append(_row(method, rule, name, measure, own, tasks))
             if measure == benchmark.measure:
                 rows[measure] += [_published(comparison, row) for row in published if row.method == method]
@@ -230,7 +220,7 @@ def _notes(
 ) -> Iterable[str]:
     seeds, options = comparison.seeds, comparison.options
     spread = f"mean ± standard error over {seeds} seeds" if seeds > 1 else "one seed"
-    given = ", ".join(f"{n} = {v}" for n, v in options.items() if n not in ("cache", "workers", "weights", "device"))
+    given = ", ".join(f"{n} = {v}" for n, v in options.items() if decides_numbers(n) and not names_a_file(n))
     yield f"Percent of target rows, {spread}; recipe {comparison.recipe}" + (f", {given}." if given else ".")
     chosen = f"{criterion}: the one that this criterion chooses without target labels"
     yield f"last: the last checkpoint; {chosen}; oracle: the best on target labels, which no one has."

@@ -13,6 +13,7 @@ from jointadapt.data import Domain, read_domain
 from jointadapt.data.target_labels import read_labels
 from jointadapt.errors import UserError
 from jointadapt.networks.features import features_of, usable_device
+from jointadapt.runs.folder import config_of
 from jointadapt.runs.model import Model
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
@@ -47,11 +48,12 @@ def suggest_labels(
         target: another target than the run's own: a path or a domain.
     """
     model, cache = Model.load(run), cache or default_cache()
-    target = target or model.config.target
+    config = config_of(run) or model.config
+    target = target or config.target
     if not target:
         raise UserError(f"{run} was trained on arrays in memory; name the target with --target.")
     domain = target if isinstance(target, Domain) else read_domain(target, cache, track)
-    labelled = read_labels(model.config.target_labels) if model.config.target_labels else {}
+    labelled = read_labels(config.target_labels) if config.target_labels else {}
     domain = domain.select([row for row, item in enumerate(domain.items) if item not in labelled])
     if not 0 < budget <= len(domain):
         raise UserError(

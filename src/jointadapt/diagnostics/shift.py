@@ -15,6 +15,7 @@ from jointadapt.errors import UserError
 from jointadapt.networks.backbones import Backbone, build_backbone
 from jointadapt.networks.features import features_of, usable_device
 from jointadapt.reporting.null_figure import null_figure
+from jointadapt.runs.folder import config_of
 from jointadapt.runs.model import Model
 from jointadapt.runtime.files import default_cache, write_atomically
 from jointadapt.runtime.progress import Track, silent
@@ -178,7 +179,7 @@ def measure_shift(
     paths = ["" if isinstance(given, Domain) else str(given) for given in (source, target)]
     pair = [given if isinstance(given, Domain) else read_domain(given, cache, track) for given in (source, target)]
     _check_pair(pair, model)
-    notes = [note for domain in pair for note in domain.notes] + _cost(pair, method) + _trained_on(model, paths)
+    notes = [note for domain in pair for note in domain.notes] + _cost(pair, method) + _trained_on(run, paths)
     seen, of = pair, "examples as they are"
     if pair[0].holds_images:
         body, name, told = _backbone(model, backbone, weights, seed)
@@ -259,11 +260,10 @@ def _cost(pair: Sequence[Domain], method: str) -> list[str]:
     return [f"{examples:,} examples: the {method} test takes time with their square; --method cross needs far less."]
 
 
-def _trained_on(model: Model | None, paths: Sequence[str]) -> list[str]:
+def _trained_on(run: str | Path | None, paths: Sequence[str]) -> list[str]:
     """Return a note on each path that is, or lies below, one the run was trained on."""
-    if model is None:
-        return []
-    trained = [Path(path).resolve() for path in (model.config.source, model.config.target) if path]
+    config = None if run is None else config_of(run)
+    trained = [Path(path).resolve() for path in (config.source, config.target) if path] if config else []
     return [
         f"the run was trained on {path}: these examples are not held out. The training pulled them together, so that "
         "the test after adaptation says little of new ones; give examples that it has not seen."

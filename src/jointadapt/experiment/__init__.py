@@ -7,37 +7,45 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jointadapt.config import BASELINE, Config, make_config
+from jointadapt.config import BASELINE, RUN_OPTIONS, Config, check_names, content_of, decides_numbers, make_config
 from jointadapt.data import Domain
 from jointadapt.data.domain import thumbnail
 from jointadapt.errors import Interrupted, UserError
-from jointadapt.experiment.auto import AUTO, choose_method
+from jointadapt.experiment.auto import choose_method
 from jointadapt.experiment.devices import begins_alone, device_of, launch
-from jointadapt.experiment.fit import FREE_OPTIONS, not_as_begun
+from jointadapt.experiment.fit import not_as_begun
 from jointadapt.experiment.prepare import Given, Prepared, as_domain, choose_backbone, prepare, read_role, read_task
+from jointadapt.experiment.recipes import with_recipe
 from jointadapt.experiment.run import Run, train_method
 from jointadapt.experiment.session import Session
 from jointadapt.experiment.trade_off import choose_trade_off
-from jointadapt.methods.registry import check_method, is_source_free
+from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS, check_method, is_source_free, options_of
 from jointadapt.reporting.run_report import write_report
 from jointadapt.runs.folder import RunFolder, free_folder
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.random_state import preserved_rng_state
-from jointadapt.selection.models import CANDIDATES
 from jointadapt.training.distributed import lost_ranks_told
 
 __all__ = ["Run", "device_of", "execute", "execute_prepared", "resume", "train"]
 
 
-def train(source: Given, target: Given, out: str | Path | None = None, track: Track = silent, **options: Any) -> Run:
+def train(
+    source: Given,
+    target: Given,
+    out: str | Path | None = None,
+    track: Track = silent,
+    recipe: str | None = None,
+    **options: Any,
+) -> Run:
     """Return a classifier trained on labelled source and unlabelled target data.
 
     Args:
         source: a path (`read_domain`), arrays (x, y), or a `Domain`.
         target: likewise; also x alone. Labels found there only serve the evaluation.
         out: the run folder to make; None leaves nothing on disk.
-        options: fields of `Config`.
+        recipe: the name of options that those given here win over.
+        options: of the run (`Config`), and of its method, which may be a name or a class.
 
     >>> import numpy as np
     >>> x = np.random.default_rng(0).normal(size=(60, 4))
@@ -46,19 +54,18 @@ def train(source: Given, target: Given, out: str | Path | None = None, track: Tr
     ('False', 'True')
     """
     domains = [as_domain(given, name) for given, name in ((source, "source"), (target, "target"))]
-    paths = [str(given) if isinstance(given, str | Path) else "" for given in (source, target)]
+    paths = {"source": source, "target": target}
+    options |= {role: str(given) for role, given in paths.items() if isinstance(given, str | Path)}
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
-        run = execute(
-            make_config({**options, "source": paths[0], "target": paths[1], "out": folder}), *domains, track=track
-        )
+        run = execute(make_config({**with_recipe(recipe, options), "out": folder}), *domains, track=track)
     return run if out is not None else replace(run, folder=None)
 
 
 def resume(folder: str | Path, track: Track = silent, options: Mapping[str, Any] | None = None) -> Run:
     """Return the run of a folder, finished from its newest checkpoint; its numbers are an uninterrupted run's.
 
-    With options a run that is not begun yet is begun by them; to one that is begun they have to belong. So one command
-    serves a job scheduler, or torchrun, at first and ever after.
+    With options a run that is not begun yet is begun by them; one that is begun has to have been given the same, but
+    for those that decide no number. So one command serves a job scheduler, or torchrun, at first and ever after.
     """
     options = options or {}
     if "out" in options:
@@ -66,13 +73,9 @@ def resume(folder: str | Path, track: Track = silent, options: Mapping[str, Any]
     begun = RunFolder(Path(folder))
     if options and not begun.begun:
         return execute(make_config({**options, "out": str(folder)}), track=track)
-    config = replace(begun.read_config(), out=str(folder))
-    given = make_config(options)
-    for name in options:
-        now, then = getattr(given, name), getattr(config, name)
-        if now != then and name not in FREE_OPTIONS and (name, now) != ("backbone", "auto"):
-            raise not_as_begun(begun.path, name, then, now)
-    config = replace(config, **{name: getattr(given, name) for name in options if name in FREE_OPTIONS})
+    then = make_config(begun.read_config().given)
+    _check_as_begun(then, options, begun.path)
+    config = make_config({**then.given, **options, "out": str(folder)})
     if not config.benchmark and not (config.source and config.target):
         raise UserError(f"{folder} was trained on arrays in memory; only runs on files can be resumed.")
     return execute(config, track=track, resuming=True)
@@ -111,6 +114,18 @@ def execute_prepared(config: Config, data: Prepared) -> Run:
     """
     with preserved_rng_state(), RunFolder(Path(config.out)).held():
         return _train_all(Session(config, data, launch(config), silent))
+
+
+def _check_as_begun(then: Config, options: Mapping[str, Any], folder: Path) -> None:
+    """Refuse an option that decides numbers and is another than the run was given."""
+    for name in sorted(options, key=lambda name: name != "method"):
+        check_names([name], [then.method])
+        if decides_numbers(name):
+            option = {**options_of(then.method), **RUN_OPTIONS}[name]
+            before = then.flat()[name]
+            now = option.check(METHODS.name_of(options[name]) if name == "method" else options[name])
+            if content_of(name, before) != content_of(name, now):
+                raise not_as_begun(folder, name, before, now)
 
 
 def _check(config: Config) -> None:

@@ -12,10 +12,10 @@ from jointadapt.diagnostics.shift_kind import Diagnosis, diagnose
 from jointadapt.evaluation.calibration import calibration_error, cooling_temperature, tempered
 from jointadapt.experiment.run import Run, compare_with, read_finished, read_predicted, train_method
 from jointadapt.experiment.session import Session
+from jointadapt.methods.registry import AUTO, CANDIDATES
 from jointadapt.runs.model import Model
-from jointadapt.selection.models import CANDIDATES, Choice, choose_model
+from jointadapt.selection.models import Choice, choose_model
 
-AUTO = "auto"
 COMPARED_ROWS = 2_000  # of each domain, by which the models are compared
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,6 @@ from jointadapt.training.trainer import Record, Trainer
 
 RECORDS = 200  # of a run
 CHECKPOINTS = 10
-# What may change between an interruption and its resumption.
-FREE_OPTIONS = (
-    "source",
-    "target",
-    "out",
-    "baseline",
-    "report",
-    "device",
-    "devices",
-    "num_nodes",
-    "accumulate",
-    "channels_last",
-    "compile",
-    "workers",
-    "checkpoint_every",
-    "cache",
-)
 
 
 def fit(session: Session, candidates: Candidates, trained: Network | None) -> Network:
@@ -121,7 +104,7 @@ class Training:
         """What a checkpoint says of its training, so that no other one goes on from it."""
         data = self.session.data
         rows = {"source": len(data.source), "target": len(data.target)}
-        return {"config": asdict(self.session.config), "rows": rows}  # pyright: ignore[reportArgumentType]
+        return {"config": self.session.config.identity(), "rows": rows}
 
     def _check_finite(self) -> None:
         if fault := self.trainer.fault():
@@ -148,21 +131,21 @@ def _inherit(network: Network, trained: Network) -> None:
 
 def _build_trainer(session: Session, network: Network) -> Trainer:
     config = session.config
-    method = build_method(config.method, network.widths, vars(config))
+    method = build_method(config.method, network.widths, config.flat())
     return Trainer(
         session.fabric,
         network,
         method,
         steps=config.steps,
         rate=config.learning_rate,
-        slope=config.rate_slope,
+        alpha=config.lr_alpha,
         ceiling=method.trade_off,
-        ramp=config.ramp,
+        warm_up=config.trade_off_warm_up,
         weight_decay=config.weight_decay,
-        accumulate=config.accumulate,
+        recompute_chunks=config.recompute_chunks,
         channels_last=config.channels_last,
         compiled=config.compile,
-        sharpness=config.sharpness,
+        sam_rho=config.sam_rho,
     )
 
 
@@ -179,7 +162,7 @@ def _batches(session: Session, candidates: Candidates) -> Batches:
 
 def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
     """Refuse to go on where an option, or the size of a domain, is another than when the checkpoint was written."""
-    options = [name for name in then["config"] if name in now["config"] and name not in FREE_OPTIONS]
+    options = [name for name in then["config"] if name in now["config"]]
     changed = [(name, then["config"][name], now["config"][name]) for name in options]
     changed += [(f"rows of the {role}", then["rows"][role], now["rows"][role]) for role in now["rows"]]
     for name, before, after in changed:

@@ -54,7 +54,7 @@ class Session:
 
     def within(self, *parts: str, **changes: Any) -> "Session":
         """Return the session of another run on the same data, in a folder below this run's, its options changed."""
-        return replace(self, config=replace(self.config, **changes, out=str(self.folder.path.joinpath(*parts))))
+        return replace(self, config=self.config.but(**changes, out=str(self.folder.path.joinpath(*parts))))
 
     def warn(self, message: str) -> None:
         """Tell the user something, once for all processes."""

@@ -1,12 +1,14 @@
 """AFN: adaptive feature norm, the stepwise one (SAFN)."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from torch import Tensor
 
 from jointadapt.discrepancy.distances import wide
 from jointadapt.methods.base import Method
 from jointadapt.networks.network import Activations
+from jointadapt.runtime.options import Positive
 
 
 class AFN(Method):
@@ -16,16 +18,18 @@ class AFN(Method):
 
     Its value is Δr² for each domain at every step, so the curve is flat; its gradient makes all norms grow alike.
 
-    Args:
-        norm_step: Δr.
-
     Source: Xu, Li, Yang, Lin, ICCV 2019, Eq. (6).
     """
 
     trade_off = 0.05
 
-    def __init__(self, widths: Sequence[int], *, norm_step: float = 1.0) -> None:  # noqa: ARG002
-        super().__init__()
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        norm_step: Annotated[Positive, "Δr, what a step adds to the features' norms."] = 1.0,
+    ) -> None:
+        super().__init__(widths)
         self.norm_step = norm_step
 
     def forward(self, source: Activations, target: Activations) -> Tensor:

@@ -1,7 +1,5 @@
 """BNM: batch nuclear-norm maximisation."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -19,9 +17,6 @@ class BNM(Method):
     """
 
     trade_off = 1.0
-
-    def __init__(self, widths: Sequence[int]) -> None:  # noqa: ARG002
-        super().__init__()
 
     def forward(self, source: Activations, target: Activations) -> Tensor:  # noqa: ARG002
         """Return the negative norm, from −√(min(n, classes) / n) to −1/√(n · classes)."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from jointadapt.discrepancy.distances import wide
 from jointadapt.methods.base import Method, entropy, perceptron
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
+from jointadapt.runtime.options import Count
 
 MOST_INPUTS = 4096
 RANDOM_INPUTS = 1024
@@ -24,9 +26,6 @@ class CDAN(Method):
     Of more than 4096 products, D sees 1024 random multilinear ones, (R_f f) ⊙ (R_p p) / √1024. The network maximises
     the loss through the features alone, as in the authors' code: p carries no gradient.
 
-    Args:
-        hidden: width of D's two hidden layers.
-
     Source: Long, Cao, Wang, Jordan, NeurIPS 2018, Eq. (4), (6), (8).
     """
 
@@ -34,13 +33,18 @@ class CDAN(Method):
     R_f: Tensor | None
     R_p: Tensor | None
 
-    def __init__(self, widths: Sequence[int], *, hidden: int = 1024) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        discriminator_width: Annotated[Count, "Width of the discriminator's two hidden layers."] = 1024,
+    ) -> None:
+        super().__init__(widths)
         features, classes = widths[-2], widths[-1]
         randomised = features * classes > MOST_INPUTS
         self.register_buffer("R_f", torch.randn(features, RANDOM_INPUTS) if randomised else None)
         self.register_buffer("R_p", torch.randn(classes, RANDOM_INPUTS) if randomised else None)
-        self.discriminator = perceptron(RANDOM_INPUTS if randomised else features * classes, hidden)
+        self.discriminator = perceptron(RANDOM_INPUTS if randomised else features * classes, discriminator_width)
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the discriminator's cross-entropy; log 2 when it cannot tell the domains."""

@@ -1,6 +1,8 @@
 """Several methods as one."""
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import or_
 from typing import cast
 
 from torch import Tensor, nn
@@ -17,8 +19,7 @@ class Combined(Method):
     def __init__(self, parts: Sequence[Method]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
-        for need in ("uses_source", "uses_target", "opposes_classifier", "wants_teacher"):
-            setattr(self, need, any(getattr(part, need) for part in parts))
+        self.needs = reduce(or_, (part.needs for part in parts))
 
     def source_logits(self, source: Activations) -> Tensor:
         """Return the logits that the risk is taken of: each part's of those before it."""

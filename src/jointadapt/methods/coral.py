@@ -1,7 +1,5 @@
 """Deep CORAL: correlation alignment."""
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from jointadapt.discrepancy.distances import wide
@@ -16,9 +14,6 @@ class CORAL(Method):
     """
 
     trade_off = 1.0
-
-    def __init__(self, widths: Sequence[int]) -> None:  # noqa: ARG002
-        super().__init__()
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the distance, ≥ 0; it wants 2 rows of each domain."""

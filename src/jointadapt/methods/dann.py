@@ -1,6 +1,7 @@
 """DANN: domain-adversarial neural network."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch.nn.functional import softplus
 from jointadapt.methods.base import Method, perceptron
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
+from jointadapt.runtime.options import Count
 
 
 class DANN(Method):
@@ -16,15 +18,17 @@ class DANN(Method):
 
         −½ [mean log σ(D(f_s)) + mean log(1 − σ(D(f_t)))]
 
-    Args:
-        hidden: width of D's two hidden layers.
-
     Source: Ganin et al., JMLR 2016, Eq. (9) and (13).
     """
 
-    def __init__(self, widths: Sequence[int], *, hidden: int = 1024) -> None:
-        super().__init__()
-        self.discriminator = perceptron(widths[-2], hidden)
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        discriminator_width: Annotated[Count, "Width of the discriminator's two hidden layers."] = 1024,
+    ) -> None:
+        super().__init__(widths)
+        self.discriminator = perceptron(widths[-2], discriminator_width)
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the discriminator's cross-entropy; log 2 when it cannot tell the domains."""

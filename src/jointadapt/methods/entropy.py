@@ -1,7 +1,5 @@
 """Entropy: target entropy minimisation."""
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from jointadapt.discrepancy.distances import wide
@@ -19,9 +17,6 @@ class Entropy(Method):
     """
 
     trade_off = 0.3
-
-    def __init__(self, widths: Sequence[int]) -> None:  # noqa: ARG002
-        super().__init__()
 
     def forward(self, source: Activations, target: Activations) -> Tensor:  # noqa: ARG002
         """Return the mean entropy, from 0 to log(classes)."""

@@ -1,13 +1,15 @@
 """FixMatch-style self-training with an averaged teacher."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method
+from jointadapt.methods.base import Method, Needs
 from jointadapt.networks.network import Activations
+from jointadapt.runtime.options import Fraction
 
 
 class FixMatch(Method):
@@ -18,22 +20,24 @@ class FixMatch(Method):
     The teacher is an exponential average of the network's weights and sees each row without dropout, the weak view; the
     network sees it with dropout, the strong one. The source is not looked at.
 
-    Args:
-        threshold: τ.
-
     Source: Sohn et al., NeurIPS 2020, Eq. (4); the teacher: Tarvainen and Valpola, NIPS 2017.
     """
 
-    wants_teacher = True
+    needs = Needs(teacher=True)
     trade_off = 1.0
 
-    def __init__(self, widths: Sequence[int], *, threshold: float = 0.9) -> None:  # noqa: ARG002
-        super().__init__()
-        self.threshold = threshold
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        confidence_threshold: Annotated[Fraction, "τ, how sure the teacher has to be."] = 0.9,
+    ) -> None:
+        super().__init__(widths)
+        self.confidence_threshold = confidence_threshold
 
     def forward(self, source: Activations, target: Activations) -> Tensor:  # noqa: ARG002
         """Return the masked cross-entropy, ≥ 0."""
         assert target.teacher is not None
         certainty, labels = target.teacher.max(1)
         losses = cross_entropy(wide(target.logits), labels, reduction="none")
-        return (losses * (certainty >= self.threshold)).mean()
+        return (losses * (certainty >= self.confidence_threshold)).mean()

@@ -1,23 +1,23 @@
-"""JAN: joint adaptation network."""
+"""JAN and JAN-A: joint adaptation networks."""
 
 from collections.abc import Sequence
+from typing import Annotated, Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from jointadapt.discrepancy.constants import FIVE_SCALES, SOFTMAX_BANDWIDTH, BandwidthRule
-from jointadapt.discrepancy.kernels import jan_kernels
-from jointadapt.methods.base import ESTIMATORS, KERNEL_WEIGHTS, Method
+from jointadapt.discrepancy.constants import SOFTMAX_BANDWIDTH, BandwidthRule
+from jointadapt.discrepancy.kernels import GaussianKernel
+from jointadapt.methods.kernel_methods import WeighedKernelMethod
 from jointadapt.networks.network import Activations
+from jointadapt.networks.reversal import reverse
+from jointadapt.runtime.options import Positive
 
 
-class JAN(Method):
+class JAN(WeighedKernelMethod):
     """JMMD² of all layers jointly: D̂_L(P, Q), Eq. (7).
 
-    Args:
-        estimator: "unbiased", "biased" (Eq. 7), "linear" (Eq. 11) or "fourier".
-        bandwidth, scales: of the sum of Gaussians on every layer but the last.
-        kernel_weights: "equal", or "optimal": of those Gaussians, as DAN's, from the batch's own features.
-        output_bandwidth: γ of the one Gaussian on the softmax layer.
+    The paper's D̂_L is the estimator "biased", its linear form, Eq. (11), "linear".
 
     Source: Long et al., ICML 2017, Eq. (7), (9), (11).
     """
@@ -26,18 +26,42 @@ class JAN(Method):
         self,
         widths: Sequence[int],
         *,
-        estimator: str = "unbiased",
-        bandwidth: float | BandwidthRule = "mean",
-        scales: tuple[float, ...] = FIVE_SCALES,
-        kernel_weights: str = "equal",
-        output_bandwidth: float | BandwidthRule = SOFTMAX_BANDWIDTH,
+        output_bandwidth: Annotated[Positive | BandwidthRule, "γ of the softmax layer."] = SOFTMAX_BANDWIDTH,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        self.jmmd = ESTIMATORS[estimator]
-        self.kernels = jan_kernels(len(widths), bandwidth, scales, output_bandwidth)
-        self.weigh = KERNEL_WEIGHTS[kernel_weights]
+        super().__init__(widths[:-1], GaussianKernel(output_bandwidth, (1.0,)), **options)
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return JMMD² of the two batches."""
-        kernels = self.weigh(self.kernels, source.layers, target.layers)
-        return self.jmmd(source.layers, target.layers, kernels)
+        return self._jmmd(source.layers, target.layers)
+
+    def _jmmd(self, source: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
+        return self.discrepancy(source, target, self.weigh(self.kernels, source, target))
+
+
+class JANA(JAN):
+    """JAN-A: JMMD² of θ(layers), where θ, one fully connected layer on each, maximises what the network minimises.
+
+    θ starts as the identity, so training starts as JAN.
+
+    Source: Long et al., ICML 2017, Sec. 4.2, Eq. (10).
+    """
+
+    def __init__(self, widths: Sequence[int], **options: Any) -> None:
+        super().__init__(widths, **options)
+        self.theta = nn.ModuleList(_identity(width) for width in widths)
+
+    def forward(self, source: Activations, target: Activations) -> Tensor:
+        """Return JMMD² as θ sees it. θ lies between the two reversals and ascends; the network has both behind it."""
+        return reverse(self._jmmd(self._seen(source), self._seen(target)))
+
+    def _seen(self, sample: Activations) -> list[Tensor]:
+        return [theta(reverse(layer)) for theta, layer in zip(self.theta, sample.layers, strict=True)]
+
+
+def _identity(width: int) -> nn.Linear:
+    layer = nn.Linear(width, width)
+    with torch.no_grad():
+        nn.init.eye_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return layer

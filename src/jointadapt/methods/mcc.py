@@ -1,6 +1,7 @@
 """MCC: minimum class confusion."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from jointadapt.discrepancy.distances import wide
 from jointadapt.methods.base import Method, entropy
 from jointadapt.networks.network import Activations
+from jointadapt.runtime.options import Positive
 
 
 class MCC(Method):
@@ -15,19 +17,22 @@ class MCC(Method):
 
         C = Ŷᵀ W Ŷ,   1/|C| Σ_j Σ_{j'≠j} C_jj' / Σ_k C_jk,   Ŷ = softmax(Z_t / T),   W_ii ∝ 1 + exp(−H(ŷ_i))
 
-    W, of mean 1, trusts certain rows more, and carries no gradient (the authors' code). The source is not looked at.
-
-    Args:
-        temperature: T, which keeps confident rows from hiding how they are confused.
+    W, of mean 1, trusts certain rows more, and carries no gradient (the authors' code). T keeps confident rows from
+    hiding how they are confused. The source is not looked at.
 
     Source: Jin, Wang, Long, Wang, ECCV 2020, Eq. (2)-(7).
     """
 
     trade_off = 1.0
 
-    def __init__(self, widths: Sequence[int], *, temperature: float = 2.5) -> None:  # noqa: ARG002
-        super().__init__()
-        self.temperature = temperature
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        mcc_temperature: Annotated[Positive, "T of the softmax whose confusion is measured."] = 2.5,
+    ) -> None:
+        super().__init__(widths)
+        self.temperature = mcc_temperature
 
     def forward(self, source: Activations, target: Activations) -> Tensor:  # noqa: ARG002
         """Return the confusion, from 0 (each class certain) to 1 − 1/classes (no class is told from another)."""

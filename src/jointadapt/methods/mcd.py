@@ -1,14 +1,16 @@
 """MCD: maximum classifier discrepancy, as a reversal."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method
+from jointadapt.methods.base import Method, Needs
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
+from jointadapt.runtime.options import Count
 
 
 class MCD(Method):
@@ -19,23 +21,28 @@ class MCD(Method):
     The first is the network's own, the second the method's. Both ascend on d, the features, behind a reversal, descend:
     the paper's steps B and C in one.
 
-    Args:
-        head: width of the second classifier's hidden layer.
-
     Source: Saito, Watanabe, Ushiku, Harada, CVPR 2018, Eq. (2), (5), (8).
     """
 
-    opposes_classifier = True
+    needs = Needs(reversed_logits=True)
     trade_off = 1.0
 
-    def __init__(self, widths: Sequence[int], *, head: int = 1024) -> None:
-        super().__init__()
-        self.second = nn.Sequential(nn.Linear(widths[-2], head), nn.ReLU(), nn.Linear(head, widths[-1]))
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        second_classifier_width: Annotated[Count, "Width of the second classifier's hidden layer."] = 1024,
+    ) -> None:
+        super().__init__(widths)
+        self.second = nn.Sequential(
+            nn.Linear(widths[-2], second_classifier_width), nn.ReLU(), nn.Linear(second_classifier_width, widths[-1])
+        )
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the second classifier's risk, less the discrepancy d, which is from 0 to 2/C."""
         assert source.labels is not None
-        assert target.opposed is not None
+        assert target.reversed_logits is not None
         risk = cross_entropy(wide(self.second(source.features)), source.labels)
-        first, second = (wide(logits).softmax(1) for logits in (target.opposed, self.second(reverse(target.features))))
+        pair = target.reversed_logits, self.second(reverse(target.features))
+        first, second = (wide(logits).softmax(1) for logits in pair)
         return risk - (first - second).abs().mean()

@@ -1,6 +1,7 @@
 """MDD: margin disparity discrepancy."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
@@ -9,6 +10,7 @@ from jointadapt.discrepancy.distances import wide
 from jointadapt.methods.base import Method
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
+from jointadapt.runtime.options import Count, Positive
 
 
 class MDD(Method):
@@ -18,19 +20,23 @@ class MDD(Method):
 
     f' minimises it, the network's features maximise it, behind a reversal; f only gives the labels ŷ.
 
-    Args:
-        margin: γ = exp(ρ), the more certain f' has to be on the source.
-        head: width of the hidden layer of f'.
-
     Source: Zhang, Liu, Long, Jordan, ICML 2019, Eq. (29), (30).
     """
 
     trade_off = 0.1
 
-    def __init__(self, widths: Sequence[int], *, margin: float = 4.0, head: int = 1024) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        margin: Annotated[Positive, "γ = exp(ρ), how sure the second classifier has to be on the source."] = 4.0,
+        second_classifier_width: Annotated[Count, "Width of the second classifier's hidden layer."] = 1024,
+    ) -> None:
+        super().__init__(widths)
         self.margin = margin
-        self.other = nn.Sequential(nn.Linear(widths[-2], head), nn.ReLU(), nn.Linear(head, widths[-1]))
+        self.other = nn.Sequential(
+            nn.Linear(widths[-2], second_classifier_width), nn.ReLU(), nn.Linear(second_classifier_width, widths[-1])
+        )
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the loss of f', ≥ 0."""

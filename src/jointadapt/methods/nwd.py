@@ -1,12 +1,10 @@
 """NWD: nuclear-norm 1-Wasserstein discrepancy, the method DALN."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method
+from jointadapt.methods.base import Method, Needs
 from jointadapt.networks.network import Activations
 
 
@@ -18,17 +16,14 @@ class NWD(Method):
     Source: Chen et al., CVPR 2022, Eq. (8), (9).
     """
 
-    opposes_classifier = True
+    needs = Needs(reversed_logits=True)
     trade_off = 1.0
-
-    def __init__(self, widths: Sequence[int]) -> None:  # noqa: ARG002
-        super().__init__()
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return minus the discrepancy; either sign."""
-        assert source.opposed is not None
-        assert target.opposed is not None
-        return _norm(target.opposed) - _norm(source.opposed)
+        assert source.reversed_logits is not None
+        assert target.reversed_logits is not None
+        return _norm(target.reversed_logits) - _norm(source.reversed_logits)
 
 
 def _norm(logits: Tensor) -> Tensor:

@@ -1,40 +1,88 @@
-"""A name, or names joined by +, → the method: its options, its trade-offs, the method itself."""
+"""A name, or names joined by +, → the method: its options, its trade-offs, the method itself. It loads no torch."""
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jointadapt.errors import UserError, unknown_name
-from jointadapt.methods import METHODS, Method
-from jointadapt.methods.combined import Combined
+from jointadapt.errors import UserError
+from jointadapt.runtime.options import (
+    Option,
+    docstring_in_source,
+    merge,
+    options_in_source,
+    options_of_class,
+)
+from jointadapt.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    from jointadapt.methods.base import Method
+
+METHODS: "Registry[type[Method]]" = Registry(
+    "method",
+    {
+        "source-only": "jointadapt.methods.source_only:SourceOnly",
+        "ddc": "jointadapt.methods.ddc:DDC",
+        "dan": "jointadapt.methods.dan:DAN",
+        "dann": "jointadapt.methods.dann:DANN",
+        "jan": "jointadapt.methods.jan:JAN",
+        "jan-a": "jointadapt.methods.jan:JANA",
+        "rtn": "jointadapt.methods.rtn:RTN",
+        "ujmmd": "jointadapt.methods.unified:UnifiedJMMD",
+        "lmmd": "jointadapt.methods.unified:LMMD",
+        "coral": "jointadapt.methods.coral:CORAL",
+        "cdan": "jointadapt.methods.cdan:CDAN",
+        "cdan-e": "jointadapt.methods.cdan:CDANE",
+        "mcd": "jointadapt.methods.mcd:MCD",
+        "mdd": "jointadapt.methods.mdd:MDD",
+        "nwd": "jointadapt.methods.nwd:NWD",
+        "mcc": "jointadapt.methods.mcc:MCC",
+        "bnm": "jointadapt.methods.bnm:BNM",
+        "im": "jointadapt.methods.im:IM",
+        "entropy": "jointadapt.methods.entropy:Entropy",
+        "afn": "jointadapt.methods.afn:AFN",
+        "fixmatch": "jointadapt.methods.fixmatch:FixMatch",
+        "shot": "jointadapt.methods.shot:SHOT",
+    },
+    group="jointadapt.methods",
+)
+BASELINE = "source-only"  # the method that every other is compared with
+AUTO = "auto"  # trains its candidates and the baseline, and chooses without target labels
+CANDIDATES = ("mcc", "jan+mcc", "im")
 
 
-def options_of(name: str) -> tuple[str, ...]:
-    """Return the names of a method's options; of a sum of methods those of all its parts.
+def options_of(name: str) -> dict[str, Option]:
+    """Return a method's options by name; of a sum of methods those of all its parts, of "auto" its candidates'.
 
-    >>> options_of("dann"), options_of("dann+mcc")
-    (('hidden',), ('hidden', 'temperature'))
+    >>> [*options_of("dann")], [*options_of("dann+mcc")]
+    (['discriminator_width'], ['discriminator_width', 'mcc_temperature'])
     """
-    found = [
-        option.name
-        for part in _parts_of(name)
-        for option in inspect.signature(METHODS[part].__init__).parameters.values()
-        if option.kind is option.KEYWORD_ONLY
-    ]
-    return tuple(dict.fromkeys(found))
+    return merge((part, _declared(part)) for part in _parts_of(name))
 
 
-def build_method(name: str, widths: Sequence[int], options: Mapping[str, Any]) -> Method:
+def all_options() -> dict[str, Option]:
+    """Return the options of all methods by name, each with the names of the methods that have it."""
+    return merge((name, _declared(name)) for name in METHODS)
+
+
+def describe(name: str) -> str:
+    """Return the docstring of a method's class."""
+    row = METHODS.row(name)
+    return docstring_in_source(row) if row else inspect.cleandoc(METHODS[name].__doc__ or "")
+
+
+def build_method(name: str, widths: Sequence[int], options: Mapping[str, Any]) -> "Method":
     """Return the method of that name for layers of these widths, with those of the options that it has.
 
     "jan+mcc" is the sum of both. The option `trade_off` is λ, for a sum of each part: one number for all of them, or as
     many as there are parts; "auto" leaves each method its own.
     """
+    from jointadapt.methods.combined import Combined
+
     names, trade_offs = check_method(name, options.get("trade_off", "auto"))
     methods = []
     for part, weight in zip(names, trade_offs, strict=True):
-        taken = {key: options[key] for key in options_of(part) if key in options}
-        method = METHODS[part](widths, **taken)  # pyright: ignore[reportCallIssue]
+        taken = {key: option.check(options[key]) for key, option in options_of(part).items() if key in options}
+        method = METHODS[part](widths, **taken)
         method.trade_off = method.trade_off if weight == "auto" else weight
         methods.append(method)
     return methods[0] if len(methods) == 1 else Combined(methods)
@@ -46,7 +94,7 @@ def is_source_free(name: str) -> bool:
     >>> is_source_free("shot"), is_source_free("shot+jan")
     (True, False)
     """
-    return not any(METHODS[part].uses_source for part in _parts_of(name))
+    return name != AUTO and not any(METHODS[part].needs.source for part in _parts_of(name))
 
 
 def check_method(name: str, trade_off: Any) -> tuple[Sequence[str], Sequence[Any]]:
@@ -67,8 +115,15 @@ def check_method(name: str, trade_off: Any) -> tuple[Sequence[str], Sequence[Any
 
 
 def _parts_of(name: str) -> list[str]:
+    if name == AUTO:
+        return [*dict.fromkeys(part for candidate in CANDIDATES for part in candidate.split("+"))]
     parts = name.split("+")
     for part in parts:
-        if part not in METHODS:
-            raise unknown_name("method", part, METHODS)
+        METHODS.check(part)
     return parts
+
+
+def _declared(name: str) -> tuple[Option, ...]:
+    """Return the options that a method declares; one of ours is read, not loaded."""
+    row = METHODS.row(name)
+    return options_in_source(row) if row else options_of_class(METHODS[name])

@@ -1,14 +1,16 @@
 """SHOT: source hypothesis transfer, which needs the source model but no source row."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, entropy
+from jointadapt.methods.base import Method, Needs, entropy
 from jointadapt.networks.network import Activations
+from jointadapt.runtime.options import Count, NotNegative
 
 
 class SHOT(Method):
@@ -17,25 +19,28 @@ class SHOT(Method):
         mean H(p_i) − H(mean p_i) + β · mean −log p_i(ŷ_i),   ŷ_i = argmax_c cos(f_i, μ_c)
 
     The network starts as the source-only model; its classifier stays as it is and its features move. Centroids come
-    from the last rows seen: weighed by p first, then by the labels those give, as in the paper's Eq. (4)-(6).
-
-    Args:
-        pseudo: β.
-        memory: how many rows the centroids are taken from; the paper passes the whole target once an epoch.
+    from the last rows seen (the paper passes the whole target once an epoch): weighed by p first, then by the labels
+    those give, as in the paper's Eq. (4)-(6).
 
     Source: Liang, Hu, Feng, ICML 2020, Eq. (3)-(7).
     """
 
-    uses_source = False
+    needs = Needs(source=False)
     trade_off = 1.0
     seen: Tensor
     certainty: Tensor
 
-    def __init__(self, widths: Sequence[int], *, pseudo: float = 0.3, memory: int = 1024) -> None:
-        super().__init__()
-        self.pseudo = pseudo
-        self.register_buffer("seen", torch.zeros(memory, widths[-2]))
-        self.register_buffer("certainty", torch.zeros(memory, widths[-1]))
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        pseudo_label_weight: Annotated[NotNegative, "β, the weight of the labels from centroids."] = 0.3,
+        centroid_memory: Annotated[Count, "How many of the last target rows the centroids are taken from."] = 1024,
+    ) -> None:
+        super().__init__(widths)
+        self.pseudo_label_weight = pseudo_label_weight
+        self.register_buffer("seen", torch.zeros(centroid_memory, widths[-2]))
+        self.register_buffer("certainty", torch.zeros(centroid_memory, widths[-1]))
 
     def forward(self, source: Activations | None, target: Activations) -> Tensor:  # noqa: ARG002
         """Return the two terms' sum."""
@@ -45,7 +50,7 @@ class SHOT(Method):
         self.certainty = torch.cat([p.detach(), self.certainty.to(p.dtype)])[:rows]
         mean = p.mean(0).clamp_min(torch.finfo(p.dtype).tiny)
         information = torch.special.entr(mean).sum() - entropy(logits).mean()
-        return self.pseudo * cross_entropy(logits, self._labels(features)) - information
+        return self.pseudo_label_weight * cross_entropy(logits, self._labels(features)) - information
 
     def _labels(self, features: Tensor) -> Tensor:
         """Return each row's nearest centroid; rows of the memory that are still empty have weight 0."""

@@ -1,15 +1,20 @@
 """Unified JMMD and LMMD: one discrepancy, its label kernel to choose."""
 
 from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from jointadapt.discrepancy import FIVE_SCALES, SOFTMAX_BANDWIDTH, BandwidthRule, GaussianKernel, joint_gram, mmd_biased
+from jointadapt.discrepancy import GaussianKernel, joint_gram, mmd_biased
+from jointadapt.discrepancy.constants import FIVE_SCALES, SOFTMAX_BANDWIDTH
 from jointadapt.discrepancy.distances import squared_distances
 from jointadapt.methods.base import Method
+from jointadapt.methods.kernel_methods import Bandwidth, OwnKernels, Scales, choose_kernels
 from jointadapt.networks.network import Activations
+
+LabelKernel = Annotated[Literal["marginal", "conditional", "weighted", "gaussian"], "k_Y, of the labels."]
 
 
 def conditional(Y: Tensor, n: int) -> Tensor:
@@ -28,35 +33,29 @@ LABEL_KERNELS: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 
 
-class UnifiedJMMD(Method):
-    """MMD² (biased) of features and labels y with the kernel k(f, f') · k_Y(y, y').
+class LMMD(Method):
+    """LMMD, of DSAN: MMD² class by class, 1/C Σ_c ‖Σ_i w_ic φ(f_i) − Σ_j w_jc φ(f_j)‖², w a row's share of its class.
 
-    Labels are the source's own, one-hot, and the target's predicted probabilities, without gradient.
+    Labels are the source's own, one-hot, and the target's predicted probabilities, without gradient. It is unified JMMD
+    with the conditional label kernel.
 
-    Args:
-        label_kernel: k_Y. "marginal": 1, MMD of the features. "conditional": the mean over classes of each class's
-            MMD². "weighted": ⟨y, y'⟩, their sum, a class weighed by its share in each domain. "gaussian": JAN's.
-        bandwidth, scales: of the sum of Gaussians on every hidden layer.
-
-    Source: Wang et al., arXiv 2101.09979: marginal, class-conditional and weighted class-conditional MMD as one. The
-    paper's second half is not here: the MMD matrix that promotes the dependence of features and labels (HSIC), and the
-    label kernel that withstands a shift of label proportions.
+    Source: Zhu et al., IEEE TNNLS 2021, Eq. (6)-(8).
     """
 
     def __init__(
         self,
         widths: Sequence[int],
         *,
-        label_kernel: str = "weighted",
-        bandwidth: float | BandwidthRule = "mean",
-        scales: tuple[float, ...] = FIVE_SCALES,
+        bandwidth: Bandwidth = "mean",
+        scales: Scales = FIVE_SCALES,
+        kernels: OwnKernels = None,
     ) -> None:
-        super().__init__()
-        self.kernels = (GaussianKernel(bandwidth, scales),) * (len(widths) - 1)
-        self.label_kernel = LABEL_KERNELS[label_kernel]
+        super().__init__(widths)
+        self.kernels = choose_kernels(kernels, GaussianKernel(bandwidth, tuple(scales)), len(widths) - 1)
+        self.label_kernel = conditional
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
-        """Return the discrepancy, ≥ 0."""
+        """Return MMD² (biased, ≥ 0) of features and labels y with the kernel k(f, f') · k_Y(y, y')."""
         assert source.labels is not None
         K = joint_gram(source.layers[:-1], target.layers[:-1], self.kernels)
         predicted = target.layers[-1].detach().to(K.dtype)
@@ -64,17 +63,17 @@ class UnifiedJMMD(Method):
         return mmd_biased(K * self.label_kernel(Y, len(source.labels)), len(source.labels))
 
 
-class LMMD(UnifiedJMMD):
-    """LMMD, of DSAN: unified JMMD with the conditional label kernel, 1/C Σ_c ‖Σ_i w_ic φ(f_i) − Σ_j w_jc φ(f_j)‖².
+class UnifiedJMMD(LMMD):
+    """Unified JMMD: MMD² of features and labels with the kernel k(f, f') · k_Y(y, y'), k_Y to be chosen.
 
-    w is a row's share of its class. Source: Zhu et al., IEEE TNNLS 2021, Eq. (6)-(8).
+    k_Y is 1 ("marginal": MMD of the features), the mean over classes of each class's MMD² ("conditional"), ⟨y, y'⟩
+    ("weighted": their sum, a class weighed by its share in each domain) or JAN's ("gaussian").
+
+    Source: Wang et al., arXiv 2101.09979: marginal, class-conditional and weighted class-conditional MMD as one. The
+    paper's second half is not here: the MMD matrix that promotes the dependence of features and labels (HSIC), and the
+    label kernel that withstands label shift.
     """
 
-    def __init__(
-        self,
-        widths: Sequence[int],
-        *,
-        bandwidth: float | BandwidthRule = "mean",
-        scales: tuple[float, ...] = FIVE_SCALES,
-    ) -> None:
-        super().__init__(widths, label_kernel="conditional", bandwidth=bandwidth, scales=scales)
+    def __init__(self, widths: Sequence[int], *, label_kernel: LabelKernel = "weighted", **options: Any) -> None:
+        super().__init__(widths, **options)
+        self.label_kernel = LABEL_KERNELS[label_kernel]

@@ -19,17 +19,17 @@ class Activations(NamedTuple):
         logits: (n, classes).
         layers: the paper's L: the hidden layers to be adapted, the softmax probabilities last.
         labels: (n,), of source rows in training; None for the target, always.
-        opposed: (n, classes), the logits as the classifier gives them of reversed features: where a method makes the
-            classifier its adversary, the features ascend on what the classifier descends on. None for others.
+        reversed_logits: (n, classes), what the classifier makes of reversed features: where a method takes it as the
+            adversary, the features ascend on what the classifier descends on. None for others.
         teacher: (n, classes), probabilities by an average of the network's past weights, of target rows; None unless a
-            method wants it.
+            method needs it.
     """
 
     features: Tensor
     logits: Tensor
     layers: tuple[Tensor, ...]
     labels: Tensor | None = None
-    opposed: Tensor | None = None
+    reversed_logits: Tensor | None = None
     teacher: Tensor | None = None
 
     def split(self, n: int) -> tuple["Activations", "Activations"]:

@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from jointadapt.config import Config, make_config, read_config, to_toml
+from jointadapt.config import Config, from_record, read_toml, to_toml
 from jointadapt.data import UNLABELLED, Domain
 from jointadapt.errors import UserError
 from jointadapt.runtime.files import is_part, remove_parts, write_atomically
@@ -99,14 +99,17 @@ class RunFolder:
         return UserError(f"{self.path} cannot be written to ({error.strerror}); choose another --out.")
 
     def write_config(self, config: Config) -> None:
-        """Write the resolved configuration."""
+        """Write the configuration, as it was given and as it was resolved."""
         self._write("config.toml", to_toml(config).encode())
 
     def read_config(self) -> Config:
-        """Return the configuration."""
+        """Return the configuration, as it was resolved."""
         if not self.begun:
             raise UserError(f"{self.path} holds no run (config.toml); give the folder of an interrupted run.")
-        return make_config(read_config(self.path / "config.toml"))
+        tables = read_toml(self.path / "config.toml")
+        if {*tables} != {"given", "resolved"} or not all(isinstance(table, dict) for table in tables.values()):
+            raise UserError(f"{self.path / 'config.toml'} lacks the tables [given] and [resolved] that a run writes.")
+        return from_record(tables["resolved"], tables["given"])
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints, oldest first."""
@@ -242,6 +245,15 @@ def write_predictions(
         known = [domain.classes[label] if label != UNLABELLED else ""] * domain.labelled
         row = [item, classes[index], f"{probability:.6f}", *known]
         (quoting if "\r" in "".join(row) else writer).writerow(row)
+
+
+def config_of(run: str | Path) -> Config | None:
+    """Return the configuration beside a run's model, given the run folder or the model's file; None if none is there.
+
+    A model says what decided its numbers, and the run folder also where things lay.
+    """
+    folder = RunFolder(Path(run) if Path(run).is_dir() else Path(run).parent)
+    return folder.read_config() if folder.begun else None
 
 
 def free_folder(source: str, target: str, method: str) -> Path:

@@ -1,6 +1,5 @@
 """A trained classifier: in memory, and as one file that needs nothing else."""
 
-import dataclasses
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from jointadapt.config import Config, make_config
+from jointadapt.config import Config, from_record
 from jointadapt.data import Domain
 from jointadapt.errors import UserError
 from jointadapt.evaluation.calibration import tempered
@@ -68,11 +67,9 @@ class Model:
         return [self.classes[index] for index in self.predict_proba(domain, track).argmax(1).tolist()]
 
     def save(self, path: Path) -> None:
-        """Write weights, classes and configuration as one safetensors file."""
+        """Write weights, classes and what decided the numbers as one safetensors file."""
         # One entry, as safetensors writes several in an order of chance; and nothing of where it was trained.
-        unsaid = {"out": "", "cache": "", "workers": "auto", "devices": 1, "num_nodes": 1}
-        config = dataclasses.replace(self.config, **unsaid)  # pyright: ignore[reportArgumentType]
-        about = {"classes": self.classes, "config": dataclasses.asdict(config), "shape": self.shape}  # pyright: ignore[reportArgumentType]
+        about = {"classes": self.classes, "config": self.config.numbers(), "shape": self.shape}
         about["temperature"] = self.temperature
         metadata = {"jointadapt": json.dumps(about)}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
@@ -93,7 +90,7 @@ class Model:
                 about = json.loads((opened.metadata() or {})["jointadapt"])
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             classes, shape = tuple(about["classes"]), tuple(about["shape"] or ()) or None
-            config, temperature = make_config(about["config"]), float(about.get("temperature", 1.0))
+            config, temperature = from_record(about["config"]), float(about.get("temperature", 1.0))
             whole = any(name.startswith("backbone.") for name in tensors) or shape is not None
             backbone = build_backbone(config.backbone, "none" if whole else config.weights, shape)
             network = Network(backbone, len(classes), config.bottleneck_width, config.dropout)

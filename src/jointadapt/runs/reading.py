@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from jointadapt.config import BASELINE, FIELDS, Config
+from jointadapt.config import BASELINE, Config
 from jointadapt.errors import UserError
 from jointadapt.methods import METHODS
-from jointadapt.methods.registry import options_of
 from jointadapt.runs.folder import RunFolder
 
 
@@ -100,12 +99,6 @@ def _read_features(path: Path) -> dict[str, np.ndarray] | None:
         return None  # zipfile and numpy raise a dozen kinds on a broken file
 
 
-# Options that change no number of a run, and options of a method that others do not have.
-PLACES = {"source", "target", "benchmark", "root", "task", "out"}
-WITHOUT_EFFECT = PLACES | {"baseline", "report", "device", "workers", "checkpoint_every", "cache"}
-OF_METHODS = {option for method in METHODS for option in options_of(method)}
-
-
 @dataclass(frozen=True)
 class FinishedRun:
     """A finished run: its folder, configuration, summary, and its number among the tasks seen."""
@@ -135,10 +128,9 @@ class FinishedRun:
         return bool(self.config.benchmark or (self.config.source and self.config.target))
 
     def options(self, *without: str) -> str:
-        """Return what made the run, but for options without effect and those named; equal texts are equal runs."""
-        others = OF_METHODS - set(options_of(self.method))
-        kept = [name for name in FIELDS if name not in WITHOUT_EFFECT | others | set(without)]
-        return json.dumps([self.task, *(self.option(name) for name in kept)])
+        """Return what decided the run's numbers, but for the options named; equal texts are equal runs."""
+        decisive = {**self.config.identity(), "trade_off": self.option("trade_off")}
+        return json.dumps([self.task, {name: value for name, value in decisive.items() if name not in without}])
 
     @property
     def adapts(self) -> bool:
@@ -147,7 +139,7 @@ class FinishedRun:
 
     def option(self, name: str) -> Any:
         """Return the value of an option; of λ that which was used."""
-        value = getattr(self.config, name)
+        value = self.config.flat().get(name)
         if name == "trade_off" and not self.adapts:
             return None
         if name == "trade_off" and value == "auto" and self.method in METHODS:

@@ -19,7 +19,6 @@ from torch.nn.functional import cosine_similarity
 
 from jointadapt.discrepancy.distances import squared_distances
 
-CANDIDATES = ("mcc", "jan+mcc", "im")
 NEIGHBOURS = 10
 GEOMETRY_WEIGHT = 0.2
 LEAST_GEOMETRY = 0.6

@@ -23,7 +23,8 @@ class Objective(nn.Module):
     Of several ranks each passes its own rows through the backbone; the rest is computed from the rows of all.
 
     Args:
-        accumulate: in so many parts the rows pass the backbone, each once more on the way back: the memory of one part.
+        recompute_chunks: in so many chunks the rows pass the backbone, each once more on the way back (activation
+            checkpointing): the memory of one chunk.
         channels_last: the layout of images.
     """
 
@@ -32,28 +33,28 @@ class Objective(nn.Module):
         network: Network,
         method: Method,
         ranks: Ranks = ALONE,
-        accumulate: int = 1,
+        recompute_chunks: int = 1,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
         self.network, self.method, self.teacher = network, method, None
-        self.ranks, self.accumulate = ranks, accumulate
+        self.ranks, self.recompute_chunks = ranks, recompute_chunks
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        if method.wants_teacher:
+        if method.needs.teacher:
             self.teacher = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(TEACHER_DECAY), use_buffers=True)
             self.teacher.requires_grad_(False)
 
     def forward(self, x_s: Tensor, y_s: Tensor, x_t: Tensor, step: int = 0) -> tuple[Tensor, Tensor]:
         """Return risk and transfer term; both domains pass the network in one call."""
-        uses_source, uses_target = self.method.uses_source, self.method.uses_target
-        used = [x for x, wanted in ((x_s, uses_source), (x_t, uses_target)) if wanted]
+        needs = self.method.needs
+        used = [x for x, needed in ((x_s, needs.source), (x_t, needs.target)) if needed]
         lengths = self.ranks.numbers(*map(len, used), device=x_s.device)
         seen = self.network.head(self._hidden(self.network, torch.cat(used), lengths, step))
-        source, target = (seen, None) if uses_source else (None, seen)
-        if uses_source and uses_target:
+        source, target = (seen, None) if needs.source else (None, seen)
+        if needs.source and needs.target:
             source, target = seen.split(sum(own[0] for own in lengths))
-        if self.method.opposes_classifier:
-            source, target = self._opposed(source), self._opposed(target)
+        if needs.reversed_logits:
+            source, target = self._with_reversed_logits(source), self._with_reversed_logits(target)
         if self.teacher is not None and target is not None:
             with torch.no_grad():
                 network = self.teacher.eval().module
@@ -72,15 +73,16 @@ class Objective(nn.Module):
         if x.ndim == 4:
             x = x.contiguous(memory_format=self.layout)
         with self.ranks.own_rng(step, x.device):
-            if self.accumulate == 1:
+            if self.recompute_chunks == 1:
                 layers = network.backbone(x)
             else:
-                parts = [checkpoint(network.backbone, part, use_reentrant=False) for part in x.chunk(self.accumulate)]
-                layers = [torch.cat(layer) for layer in zip(*parts, strict=True)]
+                chunks = x.chunk(self.recompute_chunks)
+                found = [checkpoint(network.backbone, chunk, use_reentrant=False) for chunk in chunks]
+                layers = [torch.cat(layer) for layer in zip(*found, strict=True)]
         return [self.ranks.gather(layer, lengths) for layer in layers]
 
-    def _opposed(self, sample: Activations | None) -> Activations | None:
-        return sample and sample._replace(opposed=self.network.classifier(reverse(sample.features)))
+    def _with_reversed_logits(self, sample: Activations | None) -> Activations | None:
+        return sample and sample._replace(reversed_logits=self.network.classifier(reverse(sample.features)))
 
     def follow(self) -> None:
         """Let the teacher follow the network; to be called after each step."""

@@ -64,13 +64,13 @@ class Trainer:
     Args:
         steps: the length of the whole training; schedules are functions of step / steps.
         rate: η of new layers at the start.
-        slope: α of the rate's decay.
+        alpha: α of the rate's decay.
         ceiling: λ that the trade-off rises to.
-        ramp: whether it rises; else it is the ceiling at every step.
-        sharpness: ρ; the risk is taken at θ + ε, the worst place at this distance by its gradient g, ε = ρ g / ‖g‖, the
+        warm_up: whether it rises; else it is the ceiling at every step.
+        sam_rho: ρ; the risk is taken at θ + ε, the worst place at this distance by its gradient g, ε = ρ g / ‖g‖, the
             transfer term at θ. Two passes a step. Source: SDAT (Rangwani et al., ICML 2022), Eq. (11); SAM (Foret et
             al., ICLR 2021).
-        accumulate, channels_last: as `Objective`.
+        recompute_chunks, channels_last: as `Objective`.
         compiled: the backbone is compiled by torch.compile.
 
     On several ranks each gives `train` its own share of the global batch (`share`): risk, transfer and gradients are
@@ -85,18 +85,18 @@ class Trainer:
         *,
         steps: int,
         rate: float = 0.01,
-        slope: float = 10.0,
+        alpha: float = 10.0,
         ceiling: float = 1.0,
-        ramp: bool = True,
+        warm_up: bool = True,
         weight_decay: float = 5e-4,
-        sharpness: float = 0.0,
-        accumulate: int = 1,
+        sam_rho: float = 0.0,
+        recompute_chunks: int = 1,
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
         self.ranks = Ranks.of(fabric)
         if not network.backbone.pretrained:
-            _check_parts(network, accumulate)
+            _check_chunks(network, recompute_chunks)
             if self.ranks.count > 1:
                 pool_batch_norm(network.backbone)
         if compiled:
@@ -104,8 +104,8 @@ class Trainer:
         if channels_last:
             network.backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.fabric, self.steps, self.step = fabric, steps, 0
-        self.rate, self.slope, self.ceiling, self.ramp = rate, slope, ceiling, ramp
-        self.sharpness = sharpness
+        self.rate, self.alpha, self.ceiling, self.warm_up = rate, alpha, ceiling, warm_up
+        self.sam_rho = sam_rho
         groups = [*network.parameter_groups(), {"params": [*method.parameters()], "rate": 1.0}]
         groups = [group for group in groups if group["params"]]
         fused = fabric.device.type in ("cpu", "cuda")  # one pass over each parameter instead of six
@@ -113,7 +113,7 @@ class Trainer:
             groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=weight_decay, fused=fused
         )
         self.objective, self.optimizer = fabric.setup(
-            Objective(network, method, self.ranks, accumulate, channels_last), optimizer
+            Objective(network, method, self.ranks, recompute_chunks, channels_last), optimizer
         )
         self.batch: Batch | None = None
         self._fault = torch.zeros(4, device=fabric.device)
@@ -124,8 +124,8 @@ class Trainer:
         device = self.fabric.device
         for batch in batches:
             p = self.step / self.steps
-            rate = learning_rate(p, self.rate, self.slope)
-            weight = trade_off(p, self.ceiling) if self.ramp else self.ceiling
+            rate = learning_rate(p, self.rate, self.alpha)
+            weight = trade_off(p, self.ceiling) if self.warm_up else self.ceiling
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
             x_s, y_s, x_t = batch
@@ -140,7 +140,7 @@ class Trainer:
     def _backward(self, batch: Sequence[Tensor], weight: float) -> tuple[Tensor, Tensor]:
         """Leave a step's gradients in the parameters, and return risk and transfer term."""
         self.optimizer.zero_grad()
-        if self.sharpness and self.objective.module.method.uses_source:
+        if self.sam_rho and self.objective.module.method.needs.source:
             with self.fabric.no_backward_sync(self.objective):  # which knows of one way back a step, not of three
                 return self._sam_backward(batch, weight)
         risk, transfer = self.objective(*batch, self.step)
@@ -161,7 +161,7 @@ class Trainer:
         length = torch.stack([gradient.norm() for gradient in gradients]).norm()
         with torch.no_grad():
             for p, gradient in zip(moved, gradients, strict=True):
-                p.add_(gradient / length.clamp_min(torch.finfo(length.dtype).tiny), alpha=self.sharpness)
+                p.add_(gradient / length.clamp_min(torch.finfo(length.dtype).tiny), alpha=self.sam_rho)
         self.fabric.backward(self.objective(*batch, self.step)[0])
         with torch.no_grad():
             for p, value in zip(moved, before, strict=True):
@@ -202,7 +202,7 @@ class Trainer:
         assert self.batch is not None
         network, method = self.objective.module.network.eval(), self.objective.module.method
         classes, spreads, dtype = [], [], network.classifier.weight.dtype
-        for x, used in ((self.batch[0], method.uses_source), (self.batch[2], method.uses_target)):
+        for x, used in ((self.batch[0], method.needs.source), (self.batch[2], method.needs.target)):
             if used:
                 seen, lengths = network(x.to(dtype)), self.ranks.numbers(len(x), device=x.device)
                 classes.append(len(self.ranks.gather(seen.logits.argmax(1), lengths).unique()))
@@ -229,11 +229,11 @@ class Trainer:
         set_rng_state(state["rng_state"])
 
 
-def _check_parts(network: Network, parts: int) -> None:
-    if parts > 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.backbone.modules()):
+def _check_chunks(network: Network, chunks: int) -> None:
+    if chunks > 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.backbone.modules()):
         raise UserError(
-            f"--accumulate {parts} would give each part batch statistics of its own in this backbone; leave it out, or "
-            "give pretrained weights, whose statistics stay as they are."
+            f"--recompute-chunks {chunks} would give each chunk batch statistics of its own in this backbone; leave it "
+            "out, or give pretrained weights, whose statistics stay as they are."
         )
 
 

@@ -1,0 +1,103 @@
+"""What the methods of MMD² and JMMD² share: their options, declared once, and their kernels."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from torch import Tensor
+
+from jointadapt.discrepancy import jmmd_biased, jmmd_fourier, jmmd_linear, jmmd_unbiased
+from jointadapt.discrepancy.constants import FIVE_SCALES, BandwidthRule
+from jointadapt.discrepancy.kernels import GaussianKernel, Kernel
+from jointadapt.errors import UserError
+from jointadapt.methods.base import Method
+from jointadapt.runtime.options import PYTHON_ONLY, Positive
+from jointadapt.two_sample import optimal_weights
+
+Kernels = Sequence[Kernel]
+Layers = Sequence[Tensor]
+
+Estimator = Annotated[Literal["unbiased", "biased", "linear", "fourier"], "Of (J)MMD²."]
+Bandwidth = Annotated[Positive | BandwidthRule, "γ of hidden layers: mean, median, or a number."]
+Scales = Annotated[Sequence[Positive], "Multiples of γ that are summed."]
+KernelWeights = Annotated[
+    Literal["equal", "optimal"], "Of the summed Gaussians; optimal: of highest test power (MK-MMD)."
+]
+OwnKernels = Annotated[Any, "Kernels of your own: one a layer, or one for all hidden layers.", PYTHON_ONLY]
+
+ESTIMATORS = {"unbiased": jmmd_unbiased, "biased": jmmd_biased, "linear": jmmd_linear, "fourier": jmmd_fourier}
+FEWEST_WEIGHED = 4
+
+
+class KernelMethod(Method):
+    """An estimator of MMD² or JMMD², and a kernel a layer: a sum of Gaussians.
+
+    Args:
+        widths: of the hidden layers that are matched.
+        output: the kernel of the layer behind them, if that is matched, too.
+        kernels: one a layer; one alone is for all hidden layers.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        output: Kernel | None = None,
+        *,
+        estimator: Estimator = "unbiased",
+        bandwidth: Bandwidth = "mean",
+        scales: Scales = FIVE_SCALES,
+        kernels: OwnKernels = None,
+    ) -> None:
+        super().__init__(widths)
+        self.discrepancy = ESTIMATORS[estimator]
+        self.kernels = choose_kernels(kernels, GaussianKernel(bandwidth, tuple(scales)), len(widths), output)
+
+
+class WeighedKernelMethod(KernelMethod):
+    """The same, its Gaussians weighed in each batch (MK-MMD)."""
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        output: Kernel | None = None,
+        *,
+        kernel_weights: KernelWeights = "equal",
+        **options: Any,
+    ) -> None:
+        super().__init__(widths, output, **options)
+        self.weigh = optimal_kernels if kernel_weights == "optimal" else equal_kernels
+
+
+def choose_kernels(given: Any, kernel: Kernel, hidden: int, output: Kernel | None = None) -> Kernels:
+    """Return a kernel for each layer: those given, one a layer; or one for all hidden layers, given or the method's."""
+    last = () if output is None else (output,)
+    if not isinstance(given, Sequence):
+        return (kernel if given is None else given,) * hidden + last
+    if len(given) != hidden + len(last):
+        raise UserError(
+            f"{len(given)} kernels are given for {hidden + len(last)} layers; give one a layer, or one alone."
+        )
+    return tuple(given)
+
+
+def equal_kernels(kernels: Kernels, source: Layers, target: Layers) -> Kernels:  # noqa: ARG001
+    """Return the kernels as they are."""
+    return kernels
+
+
+def optimal_kernels(kernels: Kernels, source: Layers, target: Layers) -> Kernels:
+    """Return the kernels with the non-negative weights β ≥ 0 of highest test power on these layers, without gradient.
+
+    A kernel of one scale stays as it is, as one of your own does, and so do all of them for fewer than 4 rows or rows
+    that are not finite. Source: Gretton et al., NIPS 2012; DAN's multi-kernel (Long et al., ICML 2015, Sec. 3.2).
+    """
+    return tuple(_weighed(k, s.detach(), t.detach()) for k, s, t in zip(kernels, source, target, strict=True))
+
+
+def _weighed(kernel: Kernel, source: Tensor, target: Tensor) -> Kernel:
+    if not isinstance(kernel, GaussianKernel) or len(kernel.scales) == 1:
+        return kernel
+    finite = bool(source.isfinite().all() & target.isfinite().all())
+    if min(len(source), len(target)) < FEWEST_WEIGHED or not finite:
+        return kernel
+    return replace(kernel, weights=optimal_weights(source, target, kernel))
