@@ -11,8 +11,8 @@ import torch
 
 from jointadapt.discrepancy.kernels import GaussianKernel
 from jointadapt.two_sample import check_options, two_sample_test
-from jointadapt.two_sample.permutation import _conclude, relabellings, tiled_sums, unbiased
-from jointadapt.two_sample.samples import _read, pool, shuffled
+from jointadapt.two_sample.permutation import _permuted, relabellings, tiled_sums, unbiased
+from jointadapt.two_sample.samples import _matrices, pool, shuffled
 
 EXACT = 1e-11  # float64 sums in another order
 SINGLE = 4e-4  # of the null spread; without the constant taken off K the errors are 5e-4 to 2e-3
@@ -163,9 +163,9 @@ def test_rounding_breaks_no_tie():
     """Values that differ from the observed one by rounding only count as equal, be they spread out or all one."""
     rows = pool(*LAYERS, None, seeded())
     spread = torch.tensor([1.0, 1.0 - 1e-9, 1.0 - 1e-9, 0.0, 0.5], dtype=torch.float64)
-    assert _conclude("permutation", rows, 0.5, spread, torch.zeros(15)).p_value == 3 / 5
+    assert _permuted("permutation", rows, 0.5, spread, torch.zeros(15)).p_value == 3 / 5
     equal = torch.tensor([0.0, -1e-17, -1e-17, 0.0], dtype=torch.float64)
-    assert _conclude("permutation", rows, 0.5, equal, torch.zeros(15)).p_value == 1
+    assert _permuted("permutation", rows, 0.5, equal, torch.zeros(15)).p_value == 1
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -363,7 +363,7 @@ def test_tests_with_a_normal_threshold_ask_for_rows(method):
 def test_wrong_types_are_named_where_no_checker_runs():
     """Under pytest the annotations are checked first, so the checks are called directly."""
     with pytest.raises(TypeError, match=r"target must be a matrix.*layer 0 is a float.*numpy.asarray"):
-        _read("target", [1.0, 2.0], least=2)
+        _matrices("target", [1.0, 2.0], least=2)
     with pytest.raises(
         ValueError, match="method must be one of permutation, aggregated, cross, fourier, linear; got 'boot'"
     ):

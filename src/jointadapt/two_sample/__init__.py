@@ -1,8 +1,8 @@
-"""Two samples of layers → do their distributions differ? A statistic, a p-value, and the rows that say so.
+"""Two samples of layers → do their distributions differ? A statistic, a p-value, and the examples that say so.
 
 Five methods, one result (`TwoSampleTest`): "permutation" (exact at any size), "aggregated" (exact, over several
 bandwidths without a split), "cross", "fourier" and "linear" (a normal threshold in place of permutations, for many
-rows). `optimal_weights` finds the weights of a multi-kernel that give the highest test power.
+examples). `optimal_weights` finds the weights of a multi-kernel that give the highest test power.
 """
 
 import lazy_loader

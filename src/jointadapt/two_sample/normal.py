@@ -1,4 +1,8 @@
-"""Tests without permutations: a studentised statistic against a normal threshold, for many rows."""
+"""Tests without permutations: a studentised statistic against a normal threshold, for many examples.
+
+Each has a mean of independent terms, given one half of the data or the pairing, so that it is normal in the limit and
+its variance can be estimated: the threshold costs nothing. The level holds in the limit, not exactly.
+"""
 
 from collections.abc import Sequence
 from math import erfc, inf, prod, sqrt
@@ -21,11 +25,25 @@ def cross_test(pooled: Pooled, level: float, tile: int, generator: torch.Generat
         U / √(var_{S₁} f₂ / |S₁| + var_{T₁} f₂ / |T₁|) → N(0, 1)
 
     Each sample is halved at random. A normal threshold without permutations costs power: about √2 in the statistic.
-    Contributions are the witness of the other half, for the rows of both halves.
-    Source: Shekhar, Kim, Ramdas, NeurIPS 2022. Complexity: N²/4 kernel values, memory O(N + tile²).
+    Contributions are the witness of the other half, for the examples of both halves.
+
+    Args:
+        pooled: the checked sample, 4 or more rows of each, else a ValueError; the level holds from about 100 on.
+        level: the significance level.
+        tile: rows and columns of K held at a time.
+        generator: draws the halves.
+
+    Complexity: N²/4 kernel values, memory O(N + tile²). `fourier_test` is the same in time linear in N.
+    Source: Shekhar, Kim, Ramdas, NeurIPS 2022.
+
+    >>> from jointadapt.two_sample.samples import pool
+    >>> x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    >>> rows = pool(x[:100], x[100:] + 1, None, torch.Generator())
+    >>> cross_test(rows, 0.05, 512, torch.Generator().manual_seed(0)).rejected
+    True
     """
     n, m = pooled.n, len(pooled) - pooled.n
-    _check_rows("cross", n, m)
+    _check_enough("cross", n, m)
     source, target = shuffled(n, generator).to(pooled.device), shuffled(m, generator).to(pooled.device) + n
     first = torch.cat([source[: n // 2], target[: m // 2]])
     second = torch.cat([source[n // 2 :], target[m // 2 :]])
@@ -42,7 +60,7 @@ def cross_test(pooled: Pooled, level: float, tile: int, generator: torch.Generat
     statistic = float(at_source.mean() - at_target.mean())
     deviation = sqrt(at_source.var() / len(at_source) + at_target.var() / len(at_target))
     contributions = (witness[:n], -witness[n:])
-    return _conclude("cross", level, statistic, deviation, contributions, len(pooled.layers))
+    return _normal("cross", level, statistic, deviation, contributions, len(pooled.layers))
 
 
 def linear_test(pooled: Pooled, level: float, tile: int, generator: torch.Generator) -> TwoSampleTest:
@@ -50,17 +68,30 @@ def linear_test(pooled: Pooled, level: float, tile: int, generator: torch.Genera
 
         h = k(s, s') + k(t, t') − k(s, t') − k(s', t),   √p mean(h) / std(h) → N(0, 1),   p = ⌊min(n, m)/2⌋
 
-    A row's contribution is half the h of its quadruple, and 0 for rows that no quadruple takes.
-    Source: Gretton et al., JMLR 2012, Sec. 6. Complexity: O(N d) time.
+    An example's contribution is half the h of its quadruple, and 0 for those that no quadruple takes.
+
+    Args:
+        pooled, level, generator: as `cross_test`; the generator pairs the rows.
+        tile: quadruples whose distances are formed at a time.
+
+    The quickest test and, for each example, the least powerful: the statistic's deviation falls as 1/√p, where that of
+    the quadratic one falls as 1/n under H₀. Complexity: O(N d) time, O(N) memory beyond the layers.
+    Source: Gretton et al., JMLR 2012, Sec. 6.
+
+    >>> from jointadapt.two_sample.samples import pool
+    >>> x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    >>> rows = pool(x[:200], x[200:] + 2, None, torch.Generator())
+    >>> linear_test(rows, 0.05, 512, torch.Generator().manual_seed(0)).null_name
+    'normal threshold'
     """
-    _check_rows("linear", pooled.n, len(pooled) - pooled.n)
+    _check_enough("linear", pooled.n, len(pooled) - pooled.n)
     first, second, distances = pair_distances(pooled, tile, generator)
     kernels = zip(pooled.kernels, distances, pooled.bandwidths, strict=True)
     h = quadruple(prod((kernel(D, bandwidth) for kernel, D, bandwidth in kernels), start=torch.ones(())).double())
     witness = torch.zeros(len(pooled), dtype=torch.float64, device=pooled.device)
     witness[first] = witness[second] = h / 2
     contributions = (witness[: pooled.n], witness[pooled.n :])
-    return _conclude("linear", level, float(h.mean()), sqrt(h.var() / len(h)), contributions, len(pooled.layers))
+    return _normal("linear", level, float(h.mean()), sqrt(h.var() / len(h)), contributions, len(pooled.layers))
 
 
 def fourier_test(
@@ -74,11 +105,26 @@ def fourier_test(
     """Return `cross_test` with the kernel of D random Fourier features: three passes over the rows, which may be files.
 
     The halves are every other row, so that a file is read from its start to its end. Contributions as `cross_test`.
-    Random features are a kernel of their own, so the level is that of `cross_test` whatever their number.
+    Random features are a kernel of their own, so the level is that of `cross_test` whatever their number; few of them
+    cost power only. Rows must lie in random order, or at least not alternate.
+
+    Args:
+        source, target, kernels: checked and completed (`check_layers`).
+        level: the significance level.
+        features: D, an even number.
+        generator: draws the frequencies.
+
+    Raises a ValueError for fewer than 4 rows of a sample, and where sums show NaN or infinity.
     Complexity: O(N D Σd) time, memory O(tile · D + N).
+
+    >>> from jointadapt.discrepancy import GaussianKernel
+    >>> x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    >>> draw_from = torch.Generator().manual_seed(0)
+    >>> fourier_test([x[:200]], [x[200:] + 1], [GaussianKernel()], 0.05, 256, draw_from).rejected
+    True
     """
     sizes = (source[0].shape[0], target[0].shape[0])
-    _check_rows("fourier", *sizes)
+    _check_enough("fourier", *sizes)
     drawn = draw(source, target, kernels, features, generator)
     sums = [_half_sums(sample, drawn) for sample in (source, target)]
     for name, halves in zip(("source", "target"), sums, strict=True):
@@ -97,7 +143,7 @@ def fourier_test(
     at_source, at_target = (values[::2] for values in witness)
     statistic = float(at_source.mean() - at_target.mean())
     deviation = sqrt(at_source.var() / len(at_source) + at_target.var() / len(at_target))
-    return _conclude("fourier", level, statistic, deviation, (witness[0], -witness[1]), len(source))
+    return _normal("fourier", level, statistic, deviation, (witness[0], -witness[1]), len(source))
 
 
 def _half_sums(sample: Sequence[Rows], drawn: Sequence[Drawn]) -> Tensor:
@@ -114,13 +160,17 @@ def _half_sums(sample: Sequence[Rows], drawn: Sequence[Drawn]) -> Tensor:
 
 
 def _halves(n: int, m: int, pooled: Pooled) -> Tensor:
-    """Return the weights of a half's witness: 1/n for its source rows, −1/m for its target rows."""
+    """Return the weights of a half's witness: 1/n for its source rows, −1/m for its target rows.
+
+    They sum to 0, so that a constant taken off K changes no witness.
+    """
     weights = torch.full((n + m,), 1 / n, dtype=pooled.dtype, device=pooled.device)
     weights[n:] = -1 / m
     return weights
 
 
-def _check_rows(method: str, n: int, m: int) -> None:
+def _check_enough(method: str, n: int, m: int) -> None:
+    """Raise a ValueError where a half would have no two rows to estimate a variance from."""
     if min(n, m) < 4:
         raise ValueError(
             f"the {method} test needs 4 or more rows of each sample; got {n} and {m}. "
@@ -128,7 +178,7 @@ def _check_rows(method: str, n: int, m: int) -> None:
         )
 
 
-def _conclude(
+def _normal(
     method: str,
     level: float,
     statistic: float,
@@ -136,6 +186,10 @@ def _conclude(
     contributions: tuple[Tensor, Tensor],
     layers: int,
 ) -> TwoSampleTest:
+    """Return the outcome of z = statistic/deviation against N(0, 1); where that is 0/0 or x/0 the sign decides.
+
+    The upper tail comes by erfc, which keeps its digits where 1 − Φ(z) would round to 0.
+    """
     z = statistic / deviation if deviation > 0 else inf if statistic > 0 else -inf
     p_value = erfc(z / sqrt(2)) / 2
     return TwoSampleTest(

@@ -2,6 +2,9 @@
 
 With Z a matrix of 0/1 labels, one row a relabelling, the sums over the source blocks are (Z K ∘ Z) 1: all
 relabellings in one matrix product. K is symmetric: only the tiles on and above its diagonal are computed, none is kept.
+
+Under H₀ the labels are exchangeable: the observed statistic is one draw among the relabelled ones, so its rank gives a
+p-value that is valid at every sample size, whatever the kernel, as long as the kernel does not know the labels.
 """
 
 from collections.abc import Sequence
@@ -25,12 +28,19 @@ NOISE = 1e-12
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over K off its diagonal, for one multiple of the bandwidths; all but `squares` are of K less a constant."""
+    """Sums over K off its diagonal, for one multiple of the bandwidths; all but `squares` are of K less a constant.
 
-    source: Float[Tensor, " B"]  # over pairs of source rows, for each relabelling
-    rows: Float[Tensor, " N"]  # of each row
-    rows_source: Float[Tensor, " N"]  # of each row, over the source columns as observed
-    squares: Float[Tensor, ""]  # of squares
+    Args:
+        source: over pairs of source rows, for each relabelling.
+        rows: of each row.
+        rows_source: of each row, over the source columns as observed.
+        squares: of squares.
+    """
+
+    source: Float[Tensor, " B"]
+    rows: Float[Tensor, " N"]
+    rows_source: Float[Tensor, " N"]
+    squares: Float[Tensor, ""]
 
 
 def permutation_test(
@@ -38,12 +48,26 @@ def permutation_test(
 ) -> TwoSampleTest:
     """Return the permutation test of the unbiased (J)MMD²: p = (1 + k)/(1 + B), k permuted values ≥ the observed one.
 
+    Args:
+        pooled: the checked sample.
+        permutations: B. p is a multiple of 1/(1 + B), so B ≥ 1/level − 1.
+        level: the significance level.
+        tile: rows and columns of K held at a time.
+        generator: draws the relabellings.
+
+    Exact at every size: P(p ≤ level) ≤ level under H₀. Contributions are witness values (`TwoSampleTest`).
+    Complexity: O(N² (d + B)) time, N B bytes of labels. For many examples `cross_test` costs less.
     Source: Gretton et al., JMLR 2012, Eq. (3); the 1 + of an exact p: Phipson and Smyth, SAGMB 2010.
-    Complexity: O(N² (d + B)).
+
+    >>> from jointadapt.two_sample.samples import pool
+    >>> x = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    >>> rows = pool(x[:10], x[10:] + 3, None, torch.Generator())
+    >>> permutation_test(rows, 99, 0.05, 512, torch.Generator().manual_seed(0)).p_value
+    0.01
     """
     labels = relabellings(len(pooled), pooled.n, permutations, generator).to(pooled.device)
     (sums,) = tiled_sums(pooled, labels, (1.0,), tile)
-    return _conclude("permutation", pooled, level, unbiased(sums, labels, pooled.n, tile), _witness(sums, pooled.n))
+    return _permuted("permutation", pooled, level, unbiased(sums, labels, pooled.n, tile), _witness(sums, pooled.n))
 
 
 def aggregated_test(
@@ -60,7 +84,20 @@ def aggregated_test(
 
     Kernel u multiplies every layer's bandwidth by the u-th multiple. The norm knows no labels, so the test is exact.
     Contributions are the kernels' normalised witness values in their soft-maximum proportions.
-    Source: Biggs, Schrab, Gretton, NeurIPS 2023, FUSE_N. Complexity: as `permutation_test`, for every multiple.
+
+    Args:
+        pooled, permutations, level, tile, generator: as `permutation_test`.
+        multiples: one or more positive numbers, else a ValueError.
+
+    Take it where the scale of the difference is unknown; where the default bandwidths fit, `permutation_test` has a
+    little more power. Complexity: as that test, for every multiple, from one computation of the distances.
+    Source: Biggs, Schrab, Gretton, NeurIPS 2023, FUSE_N.
+
+    >>> from jointadapt.two_sample.samples import pool
+    >>> x = torch.randn(40, 1, generator=torch.Generator().manual_seed(0))
+    >>> rows = pool(x[:20], x[20:] + 3, None, torch.Generator())
+    >>> aggregated_test(rows, 99, 0.05, 512, torch.Generator().manual_seed(0)).statistic_name
+    'MMD-FUSE'
     """
     if not multiples or not all(multiple > 0 for multiple in multiples):
         raise ValueError(f"multiples must be one or more positive numbers; got {tuple(multiples)}.")
@@ -73,11 +110,13 @@ def aggregated_test(
     scaled = power * torch.stack([unbiased(s, labels, n, tile) for s in sums]) / norms
     fused = (scaled.logsumexp(0) - log(len(multiples))) / power
     witness = (scaled[:, :1].softmax(0) * torch.stack([_witness(s, n) for s in sums]) / norms).sum(0)
-    return _conclude("aggregated", pooled, level, fused, witness)
+    return _permuted("aggregated", pooled, level, fused, witness)
 
 
 def relabellings(N: int, n: int, permutations: int, generator: torch.Generator) -> Bool[Tensor, "B N"]:
-    """Return who is source: row 0 as observed (the first n of N), then so many random choices of n rows.
+    """Return who is source: row 0 as observed (the first n of N), then so many random choices of n of the N.
+
+    Drawn with replacement among all choices, the observed one included. One byte for each label.
 
     >>> relabellings(4, 2, 3, torch.Generator().manual_seed(0)).sum(1)
     tensor([2, 2, 2, 2])
@@ -92,7 +131,16 @@ def relabellings(N: int, n: int, permutations: int, generator: torch.Generator) 
 def tiled_sums(pooled: Pooled, labels: Bool[Tensor, "B N"], multiples: Sequence[float], tile: int) -> list[Sums]:
     """Return the sums of K that every unbiased estimate and witness is made of, for each multiple of the bandwidths.
 
+    A tile above the diagonal stands for its mirror image too: its rows' sums are added to both, its products count
+    twice. Sums are float64, products in the precision of the sample less `Pooled.shifts`.
     Complexity: N²/2 kernel values and N² B multiplications a multiple; memory O(tile (tile + B)) beyond the labels.
+
+    >>> from jointadapt.discrepancy import GaussianKernel
+    >>> from jointadapt.two_sample.samples import pool
+    >>> rows = pool(torch.zeros(2, 1), torch.zeros(2, 1), GaussianKernel(1.0, (1.0,)), torch.Generator())
+    >>> (sums,) = tiled_sums(rows, relabellings(4, 2, 0, torch.Generator()), (1.0,), 512)
+    >>> sums.squares  # twelve values of 1 off the diagonal
+    tensor(12., dtype=torch.float64)
     """
     B, N = labels.shape
     exact = {"dtype": torch.float64, "device": pooled.device}
@@ -128,7 +176,14 @@ def unbiased(sums: Sums, labels: Bool[Tensor, "B N"], n: int, tile: int) -> Floa
 
         A/(n(n−1)) + (S − 2R + A)/(m(m−1)) − 2(R − A)/(nm),   A source block, R source rows, S all, off the diagonal
 
+    S − 2R + A is the target block by inclusion and exclusion. The weights of K's off-diagonal sum to 0, so that a
+    constant taken off K changes nothing. `tile` columns of the labels are made floating-point numbers at a time.
     Source: Gretton et al., JMLR 2012, Eq. (3).
+
+    >>> labels = torch.tensor([[True, True, False, False]])
+    >>> one = Sums(*(torch.full(size, value) for size, value in (((1,), 2.0), ((4,), 3.0), ((4,), 0.0), ((), 0.0))))
+    >>> unbiased(one, labels, 2, 512)  # of a K of ones: 1 + 1 − 2
+    tensor([0.])
     """
     m = labels.shape[1] - n
     parts = zip(labels.split(tile, 1), sums.rows.split(tile), strict=True)
@@ -138,13 +193,18 @@ def unbiased(sums: Sums, labels: Bool[Tensor, "B N"], n: int, tile: int) -> Floa
 
 
 def _witness(sums: Sums, n: int) -> Float[Tensor, " N"]:
-    """Return each row's mean kernel value with its own sample's other rows, less that with the other sample."""
+    """Return each row's mean kernel value with its own sample's other rows, less that with the other sample.
+
+    The empirical witness function, signed so that large values are typical of the own sample; the means over source
+    and target add up to the unbiased MMD².
+    """
     m = len(sums.rows) - n
     source, target = sums.rows_source, sums.rows - sums.rows_source
     return torch.cat([source[:n] / (n - 1) - target[:n] / m, target[n:] / (m - 1) - source[n:] / n])
 
 
-def _conclude(method: str, pooled: Pooled, level: float, statistics: Tensor, witness: Tensor) -> TwoSampleTest:
+def _permuted(method: str, pooled: Pooled, level: float, statistics: Tensor, witness: Tensor) -> TwoSampleTest:
+    """Return the outcome; statistics are the observed one, then the permuted ones, and ties count against rejecting."""
     observed, null = statistics[0], statistics[1:]
     slack = TIE * null.std(correction=0) + NOISE
     p_value = (1 + int((null >= observed - slack).sum())) / (1 + len(null))

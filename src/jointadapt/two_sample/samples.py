@@ -1,4 +1,8 @@
-"""Two samples as the user has them → one checked, pooled sample, and the tiles of its joint Gram matrix."""
+"""Two samples as the user has them → one checked, pooled sample, and the tiles of its joint Gram matrix.
+
+Everything that a test reads of the examples passes here: bandwidths are found once, in the pooled sample and without a
+look at the labels, so that a relabelling changes none of them and permutation tests stay exact.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +26,18 @@ MEDIAN_ROWS = 4096
 
 @dataclass(frozen=True)
 class Pooled:
-    """A pooled sample, source rows first: for each layer its rows, kernel and bandwidth; n rows are source."""
+    """A pooled sample, source rows first, with what a Gram matrix of it needs.
+
+    Args:
+        layers: for each layer its rows (N, d), float32 or float64 throughout.
+        kernels: one for each layer, completed.
+        bandwidths: γ for each layer, found in the whole sample.
+        n: the number of source rows; the N − n others are the target.
+
+    >>> rows = pool(torch.zeros(3, 2), torch.ones(2, 2), None, torch.Generator())
+    >>> len(rows), rows.n, rows.dtype, rows.device.type
+    (5, 3, torch.float32, 'cpu')
+    """
 
     layers: tuple[Tensor, ...]
     kernels: tuple[Completed, ...]
@@ -30,20 +45,29 @@ class Pooled:
     n: int
 
     def __len__(self) -> int:
+        """Return N = n + m."""
         return len(self.layers[0])
 
     @property
     def dtype(self) -> torch.dtype:
+        """Return the precision of the rows, and so of K: float64 where any layer came in it, else float32."""
         return self.layers[0].dtype
 
     @property
     def device(self) -> torch.device:
+        """Return the device of the rows."""
         return self.layers[0].device
 
     def grams(self, rows: Chosen, columns: Chosen | None = None, multiples: Sequence[float] = (1.0,)) -> list[Tensor]:
         """Return a tile of K = ∏_ℓ k^ℓ for each multiple of the bandwidths, all from one computation of the distances.
 
-        With `columns` None the tile is that of the rows with themselves, its diagonal exactly k(0).
+        With `columns` None the tile is that of the rows with themselves, its diagonal exactly k(0). For r rows and c
+        columns O(r c Σd) time and O(r c) memory a multiple. Chosen by a slice or by indices.
+
+        >>> rows = pool(torch.zeros(2, 1), torch.ones(2, 1), GaussianKernel(1.0, (1.0,)), torch.Generator())
+        >>> rows.grams(slice(0, 2), slice(2, 4), (1.0, 2.0))[1]
+        tensor([[0.6065, 0.6065],
+                [0.6065, 0.6065]])
         """
         products: list[Tensor] = []
         for layer, kernel, bandwidth in zip(self.layers, self.kernels, self.bandwidths, strict=True):
@@ -56,7 +80,8 @@ class Pooled:
         """Return for each multiple about the mean of K off its diagonal, from at most 256 rows.
 
         Estimates whose weights sum to zero do not change when a constant is taken off K's off-diagonal; in float32
-        they keep the digits that a difference of means of order one would lose.
+        they keep the digits that a difference of means of order one would lose. Any constant will do, so a part of the
+        rows, evenly spaced, is enough.
         """
         some = slice(0, None, -(-len(self) // 256))
         size = len(range(len(self))[some])
@@ -70,8 +95,22 @@ def pool(
     generator: torch.Generator,
     least: int = 2,
 ) -> Pooled:
-    """Return the pooled sample after checking it: finite matrices, as many layers, columns and rows as a test needs."""
-    sources, targets = _read("source", source, least), _read("target", target, least)
+    """Return the pooled sample after checking it: finite matrices, as many layers, columns and rows as a test needs.
+
+    Args:
+        source, target: a matrix, or one for each layer: arrays or tensors, on one device.
+        kernels: one `Kernel`, or one for each layer; None: `GaussianKernel()` for one layer, JAN's for several.
+        generator: draws the rows of which the median is found, where there are many.
+        least: rows of each sample.
+
+    Raises a TypeError for what is no matrix, and a ValueError that names sample and layer for the rest: NaN or
+    infinity, too few rows, layers or columns that do not match, kernels that are too few, distances that overflow.
+
+    >>> pool(torch.zeros(1, 2), torch.zeros(3, 2), None, torch.Generator())
+    Traceback (most recent call last):
+    ValueError: source has 1 rows; expected 2 or more.
+    """
+    sources, targets = _matrices("source", source, least), _matrices("target", target, least)
     if len(sources) != len(targets):
         raise ValueError(f"source has {len(sources)} layers and target {len(targets)}; give both the same layers.")
     for index, (x, y) in enumerate(zip(sources, targets, strict=True)):
@@ -90,7 +129,7 @@ def pool(
         raise ValueError(f"one kernel a layer is needed; got {len(completed)} kernels for {len(sources)} layers.")
     dtype = torch.float64 if any(x.dtype == torch.float64 for x in (*sources, *targets)) else torch.float32
     layers = tuple(torch.cat([x, y]).to(dtype) for x, y in zip(sources, targets, strict=True))
-    bandwidths = tuple(_bandwidth(kernel, x, generator) for kernel, x in zip(completed, layers, strict=True))
+    bandwidths = tuple(_pooled_bandwidth(kernel, x, generator) for kernel, x in zip(completed, layers, strict=True))
     for index, bandwidth in enumerate(bandwidths):
         if not torch.isfinite(bandwidth):
             raise ValueError(f"squared distances of layer {index} overflow {dtype}; rescale it or pass float64.")
@@ -101,14 +140,22 @@ class _Slices:
     """An array, perhaps memory-mapped, whose slices of rows are tensors."""
 
     def __init__(self, array: np.ndarray) -> None:
+        """Keep the array where it lies."""
         self.array, self.shape = array, array.shape
 
     def __getitem__(self, rows: slice, /) -> Tensor:
+        """Return a copy of a slice of rows as a tensor."""
         return torch.from_numpy(np.array(self.array[rows]))
 
 
 def unread(name: str, sample: Sample) -> list[Rows]:
-    """Return a sample's layers as they are, for a test that reads them slice by slice."""
+    """Return a sample's layers as they are, for a test that reads them slice by slice.
+
+    Nothing is read here: NaN or infinity is found when the slices pass. Raises a ValueError for what is no matrix.
+
+    >>> [layer.shape for layer in unread("source", [np.zeros((3, 2)), torch.zeros(3, 4)])]
+    [(3, 2), torch.Size([3, 4])]
+    """
     layers: list[Any] = list(sample) if isinstance(sample, list | tuple) else [sample]
     rows: list[Rows] = [_Slices(layer) if isinstance(layer, np.ndarray) else layer for layer in layers]
     if not rows or any(len(layer.shape) != 2 or 0 in layer.shape for layer in rows):
@@ -120,7 +167,15 @@ def pair_distances(pooled: Pooled, tile: int, generator: torch.Generator) -> tup
     """Return p random disjoint pairs of source rows (2, p), of target rows, and for each layer their distances (4, p).
 
     The four rows of a quadruple (s, s', t, t') give ‖s−s'‖², ‖t−t'‖², ‖s−t'‖², ‖s'−t‖²; p = ⌊min(n, m)/2⌋, surplus rows
-    stay out. Complexity: O(N d) time, O(p) memory beyond the layers.
+    stay out. Complexity: O(N d) time, O(p) memory beyond the layers. Distances come from differences, one row of each
+    at a time, so that nothing cancels.
+
+    >>> rows = pool(torch.zeros(4, 1), torch.ones(4, 1), None, torch.Generator())
+    >>> pair_distances(rows, 512, torch.Generator())[2][0]
+    tensor([[0., 0.],
+            [0., 0.],
+            [1., 1.],
+            [1., 1.]])
     """
     n, m = pooled.n, len(pooled) - pooled.n
     pairs = min(n, m) // 2
@@ -136,22 +191,34 @@ def pair_distances(pooled: Pooled, tile: int, generator: torch.Generator) -> tup
 
 
 def quadruple(K: Float[Tensor, "4 p"]) -> Float[Tensor, " p"]:
-    """Return h = k(s, s') + k(t, t') − k(s, t') − k(s', t) for each pair: Gretton et al., JMLR 2012, Lemma 14."""
+    """Return h = k(s, s') + k(t, t') − k(s, t') − k(s', t) for each quadruple; its mean is MMD².
+
+    The terms are independent, so that their mean has a standard error. Source: Gretton et al., JMLR 2012, Lemma 14.
+
+    >>> quadruple(torch.tensor([[1.0], [1.0], [0.2], [0.4]]))
+    tensor([1.4000])
+    """
     return K[0] + K[1] - K[2] - K[3]
 
 
 def shuffled(count: int, generator: torch.Generator) -> Tensor:
-    """Return the numbers 0 … count − 1 in random order, on the generator's device."""
+    """Return the numbers 0 … count − 1 in random order, on the generator's device.
+
+    >>> shuffled(4, torch.Generator().manual_seed(0)).sort().values
+    tensor([0, 1, 2, 3])
+    """
     return torch.randperm(count, generator=generator, device=generator.device)
 
 
-def _bandwidth(kernel: Completed, rows: Tensor, generator: torch.Generator) -> Tensor:
+def _pooled_bandwidth(kernel: Completed, rows: Tensor, generator: torch.Generator) -> Tensor:
+    """Return γ of the pooled rows; a median from at most 4,096 of them, drawn without a look at the labels."""
     if kernel.bandwidth == "median" and len(rows) > MEDIAN_ROWS:  # a median costs O(N²) memory
         rows = rows[shuffled(len(rows), generator)[:MEDIAN_ROWS].to(rows.device)]
     return kernel.find_bandwidth(rows)
 
 
-def _read(name: str, sample: object, least: int) -> list[Tensor]:
+def _matrices(name: str, sample: object, least: int) -> list[Tensor]:
+    """Return a sample's layers as finite matrices of equally many rows, without gradient, or say what is wrong."""
     layers = list(sample) if isinstance(sample, list | tuple) else [sample]
     if not layers:
         raise ValueError(f"{name} is an empty list; expected a matrix or one or more layers.")

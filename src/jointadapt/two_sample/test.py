@@ -1,4 +1,8 @@
-"""The one way in: which test, of which samples, with which options."""
+"""The one way in: which test, of which samples, with which options.
+
+H₀ says that both samples are drawn from one distribution. The MMD of a characteristic kernel is 0 exactly then, so a
+large estimate of it rejects; what "large" is, permutations or a normal limit say.
+"""
 
 from collections.abc import Sequence
 from math import ceil
@@ -29,33 +33,36 @@ def two_sample_test(
     tile: int = 512,
     generator: torch.Generator | None = None,
 ) -> TwoSampleTest:
-    """Return whether the source and target rows come from one distribution: statistic, p-value, strongest rows.
+    """Return whether source and target come from one distribution: statistic, p-value, the examples that say most.
 
     Args:
         source, target: a matrix with one row an example (array or tensor), or a list of layers, one matrix each, row i
             of every layer being example i. Layers are tested jointly: kernels are multiplied, rows move together.
-        kernels: one for each layer. None gives `GaussianKernel()` (five scales around the mean squared distance) for
-            one layer and JAN's (`jan_kernels`) for several. A rule finds its bandwidth in the pooled sample, so
-            permutation methods stay exact; "median" reads at most 4,096 rows, drawn without a look at the labels.
+        kernels: one `Kernel` for each layer. None gives `GaussianKernel()` (five scales around the mean squared
+            distance) for one layer and JAN's (`jan_kernels`) for several. A rule finds its bandwidth in the pooled
+            sample, so permutation methods stay exact; "median" reads at most 4,096 rows, drawn without a look at the
+            labels.
         permutations: B, for the methods "permutation" and "aggregated".
-        level: the rate of false alarms to accept; `rejected` is p ≤ level.
+        level: the significance level, the probability of rejecting where H₀ holds; `rejected` is p ≤ level.
         method: "permutation": unbiased (J)MMD², p = (1 + k)/(1 + B), exact at any size (Gretton et al., JMLR 2012).
             "aggregated": MMD-FUSE over `multiples` of the bandwidth, exact (Biggs, Schrab, Gretton, NeurIPS 2023).
             "cross": studentised cross MMD, normal threshold, from about 100 rows (Shekhar, Kim, Ramdas, NeurIPS 2022).
             "fourier": "cross" in linear time and bounded memory, by random features; a layer may then also be a file
             whose slices are tensors (`MappedRows`), or a memory-mapped array.
-            "linear": linear-time MMD, normal threshold (Gretton et al., JMLR 2012, Sec. 6); very many rows.
+            "linear": linear-time MMD, normal threshold (Gretton et al., JMLR 2012, Sec. 6); very many examples.
         multiples: for "aggregated", the factors by which every layer's bandwidth is multiplied.
         features: for "fourier", how many.
         tile: rows and columns of K held at a time.
-        generator: the source of chance, or None for one with a fixed seed, so that a repeated call repeats its answer.
+        generator: of all random draws, or None for one with a fixed seed, so that a repeated call repeats its answer.
+            The global generators are neither read nor moved.
 
     Sign: the (J)MMD² estimates are unbiased, so about half of them are negative when the distributions agree; tests are
     one-sided, large values reject. With equal sizes the biased estimate would give the same p-value.
     Complexity, for N rows in all: "permutation" O(N² (d + B)) time, O(N (d + B) + tile B) memory (one byte for each of
     the N B labels); "aggregated" the same for every multiple; "cross" O(N² d) time; "fourier" O(N D d) time, O(D + N)
     memory beyond the layers; "linear" O(N d) time. Half precision is computed in float32, float64 in float64 (several
-    times slower on a CPU).
+    times slower on a CPU). Raises a ValueError for options that no test can be made with and for samples that are
+    empty, not finite or do not match; a TypeError for what is no matrix.
 
     >>> generator = torch.Generator().manual_seed(0)
     >>> x = torch.randn(60, 2, generator=generator)
@@ -87,7 +94,14 @@ def two_sample_test(
 
 
 def check_options(method: str, level: float, permutations: int) -> None:
-    """Raise a ValueError for options that no test can be made with: the check that `two_sample_test` begins with."""
+    """Raise a ValueError for options that no test can be made with: the check that `two_sample_test` begins with.
+
+    p is at least 1/(1 + B), so a level below that could never reject.
+
+    >>> check_options("permutation", 0.01, 50)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: 50 permutations cannot give p ≤ 0.01, as p is at least 1/(1 + permutations). Use 99 or more.
+    """
     if method not in get_args(TwoSampleMethod):
         raise ValueError(f"method must be one of {', '.join(get_args(TwoSampleMethod))}; got {method!r}.")
     if not 0 < level < 1:
