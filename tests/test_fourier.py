@@ -68,8 +68,8 @@ def test_gradients() -> None:
 
 def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    for tile in (fourier.TILE, 7):
-        monkeypatch.setattr(fourier, "TILE", tile)
+    for tile in (fourier.FOURIER_TILE, 7):
+        monkeypatch.setattr(fourier, "FOURIER_TILE", tile)
         source, target = ([layer.clone().requires_grad_() for layer in layers] for layers in (SOURCE, TARGET))
         value = estimate(source, target, 64, 0)
         found.append([value.detach(), *torch.autograd.grad(value, [*source, *target])])

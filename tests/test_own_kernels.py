@@ -1,5 +1,7 @@
 """A kernel of one's own: one bandwidth, one value and the right gradient, whichever estimator is asked."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -212,3 +214,15 @@ def test_scales_and_weights_may_be_lists():
     assert hash(kernel) == hash(GaussianKernel(2.0, (1.0, 2.0), (0.5, 1.5)))
     assert all(type(number) is float for number in (kernel.bandwidth, *kernel.scales, *(kernel.weights or ())))
     assert jan_kernels(2, scales=[1.0, 2.0]) == jan_kernels(2, scales=(1.0, 2.0))
+
+
+def test_a_method_takes_a_list_of_scales():
+    """In a process of its own: under pytest the annotations are checked first."""
+    code = "print(METHODS['jan']([4, 2], scales=[1.0, 2]).kernels[0].scales)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from jointadapt.methods import METHODS; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "(1.0, 2.0)\n"

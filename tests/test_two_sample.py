@@ -206,7 +206,7 @@ def test_row_order_and_the_names_of_the_samples_do_not_matter(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_generator_decides_and_global_chance_is_untouched(method):
+def test_the_generator_decides_and_global_generators_are_untouched(method):
     source, target = normal(40, 2, seed=1), normal(30, 2, seed=2, shift=0.3)
     state = torch.get_rng_state()
     results = [

@@ -22,7 +22,11 @@ from jointadapt.runtime.random_state import preserved_rng_state
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A target example to label: its name, the class the model gives it, and how sure the model is."""
+    """A target example to label: its name, the class that the model gives it, and how sure the model is.
+
+    >>> Suggestion("cats/7.jpg", predicted="dog", probability=0.4).item
+    'cats/7.jpg'
+    """
 
     item: str
     predicted: str
@@ -46,6 +50,9 @@ def suggest_labels(
         run: the folder of a finished run, or its model file.
         budget: how many examples.
         target: another target than the run's own: a path or a domain.
+
+    Raises a `UserError` for a run on arrays in memory whose target is not given, and for a budget of more than there
+    are. The caller's random generators are left as they were.
     """
     model, cache = Model.load(run), cache or default_cache()
     config = config_of(run) or model.config
@@ -90,7 +97,13 @@ def worth_labelling(features: Tensor, probabilities: Tensor, budget: int, seed: 
 
 
 def write_suggestions(file: Any, suggestions: list[Suggestion]) -> None:
-    """Write a CSV whose column `label` is to be filled in; `--target-labels` reads it."""
+    """Write a CSV whose column `label` is to be filled in; `--target-labels` reads it.
+
+    >>> import sys
+    >>> write_suggestions(sys.stdout, [Suggestion("7.jpg", "dog", 0.4)])
+    item,label,class,probability
+    7.jpg,,dog,0.400000
+    """
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["item", "label", "class", "probability"])
     writer.writerows([row.item, "", row.predicted, f"{row.probability:.6f}"] for row in suggestions)

@@ -53,12 +53,14 @@ class ShiftTest:
 
     @property
     def _p_value(self) -> str:
+        """Return the p-value in words, and that it can be no smaller where it cannot."""
         least = self.test.permutations and self.test.p_value * (1 + self.test.permutations) < 1.5
         smallest = f", the least that {self.test.permutations:,} permutations can give" if least else ""
         return f"p = {self.test.p_value:.2g}{smallest}"
 
     @property
     def _top(self) -> dict[str, tuple[tuple[str, float], ...]]:
+        """Return the examples that contribute most, by domain."""
         return {"source": self.source_examples, "target": self.target_examples}
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,6 +79,7 @@ class ShiftTest:
         }
 
     def __str__(self) -> str:
+        """Return the verdict, the numbers behind it and, where the test rejects, what contributes most."""
         test = self.test
         numbers = f"{test.statistic_name} = {test.statistic:.4g}; different above {test.threshold:.4g}"
         lines = [f"{self.of}: {self.verdict}", f"  {numbers} ({test.method} test, {test.null_name})"]
@@ -107,6 +110,7 @@ class Shift:
         return {"source": self.source, "target": self.target, "tests": tests, "warnings": list(self.notes)}
 
     def __str__(self) -> str:
+        """Return the two domains, then each test."""
         head = " and ".join(
             f"{role} {domain['name']} ({domain['examples']:,} examples)"
             for role, domain in (("source", self.source), ("target", self.target))
@@ -124,7 +128,10 @@ class Shift:
 
 
 def check_shift_folder(folder: str | Path) -> None:
-    """Raise a `UserError` if `Shift.write` would overwrite something or has no folder to write to; before the work."""
+    """Raise a `UserError` if `Shift.write` would overwrite something or has no folder to write to; before the work.
+
+    >>> check_shift_folder("a/new/folder")
+    """
     folder = Path(folder)
     taken = [name for name in FILES if (folder / name).exists()]
     if taken:
@@ -210,6 +217,7 @@ def _backbone(model: Model | None, backbone: str, weights: str, seed: int) -> tu
 
 
 def _random_weights(name: str, weights: str, model: Model | None) -> list[str]:
+    """Return a note where the features come from random weights."""
     if model is not None or weights != "none":
         return []
     return [f"the weights of {name} are random (--weights none), its features show little of the images."]
@@ -225,6 +233,7 @@ def _matrix(domain: Domain, method: str) -> Rows:
 def _test(
     of: str, pair: Sequence[Domain], samples: Sequence[Sequence[Rows]], seed: int, options: dict[str, Any]
 ) -> ShiftTest:
+    """Return one test and the names of what contributes most; a ValueError of the test is the user's mistake."""
     try:
         test = two_sample_test(*samples, **options, generator=torch.Generator().manual_seed(seed))
     except ValueError as error:
@@ -238,6 +247,7 @@ def _test(
 
 
 def _check_pair(pair: Sequence[Domain], model: Model | None) -> None:
+    """Raise a `UserError` for two domains that cannot be tested against each other, or not by this model."""
     source, target = pair
     for domain in pair:
         if len(domain) < 2:

@@ -30,6 +30,9 @@ class Diagnosis:
         proportions: the estimated prior of each class in the target, in percent; covariate shift misleads it.
         moved: the percentage of examples that would have to change their class to get there from the source's priors.
         missing: how many classes seem to have no more than a tenth of their prior in the source.
+
+    >>> Diagnosis(100, 2, 0.001, 0.4, (90.0, 10.0), 40.0, 0).kind
+    'label shift'
     """
 
     rows: int
@@ -55,6 +58,7 @@ class Diagnosis:
         return "label shift" if self.p_value_reweighted > LEVEL else "covariate shift"
 
     def __str__(self) -> str:
+        """Return the kind in a sentence, with the numbers that speak for it."""
         match self.kind:
             case "too few examples":
                 return (

@@ -31,6 +31,11 @@ class ADistance:
             many, whether the domains differ or not.
         error: ε, the mean error on examples held out.
         rows: the number of examples of each domain, as many of both.
+
+    >>> x = torch.randn(60, 40, generator=torch.Generator().manual_seed(0))  # one distribution, few rows, many columns
+    >>> found = a_distance(x[:30], x[30:])
+    >>> found.distance < 0.5 < 1.9 < found.seen
+    True
     """
 
     distance: float

@@ -30,7 +30,7 @@ from jointadapt.discrepancy.kernels import Completed
 CPU_TILE, DEVICE_TILE = 256, 2048
 
 
-class Plan(NamedTuple):
+class _Plan(NamedTuple):
     """What to sum and how.
 
     Args:
@@ -79,14 +79,14 @@ def weighted_sum(
     if tile is None:
         tile = CPU_TILE if device == "cpu" else DEVICE_TILE
         tile = 0 if rows[0].shape[0] + rows[-1].shape[0] < tile else tile
-    plan = Plan(kernels, weights, constant, tile)
+    plan = _Plan(kernels, weights, constant, tile)
     if torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):
             return _dispatch(plan, rows)
     return _dispatch(plan, rows)
 
 
-def _dispatch(plan: Plan, rows: list[Tensor]) -> Tensor:
+def _dispatch(plan: _Plan, rows: list[Tensor]) -> Tensor:
     """Return the sum, through autograd only where some layer needs a gradient: else its value alone is formed."""
     if torch.is_grad_enabled() and any(r.requires_grad for r in rows):
         return _WeightedSum.apply(plan, *rows)  # pyright: ignore[reportReturnType]
@@ -100,7 +100,7 @@ class _WeightedSum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, plan: Plan, *rows: Tensor) -> Tensor:
+    def forward(ctx, plan: _Plan, *rows: Tensor) -> Tensor:
         """Return S and keep the pooled gradient of every wanted layer."""
         layers, needs = len(plan.kernels), ctx.needs_input_grad[1:]
         wanted = [a or b for a, b in zip(needs[:layers], needs[layers:], strict=True)]
@@ -143,7 +143,7 @@ class _Scale(torch.autograd.Function):
 
 
 def _sum_and_gradients(
-    plan: Plan, rows: Sequence[Tensor], wanted: Sequence[bool]
+    plan: _Plan, rows: Sequence[Tensor], wanted: Sequence[bool]
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Return S and for each layer its gradient over the pooled sample, None where it is not wanted.
 
@@ -154,7 +154,7 @@ def _sum_and_gradients(
 
 
 def _dense(
-    plan: Plan, source: Sequence[Tensor], target: Sequence[Tensor], wanted: Sequence[bool]
+    plan: _Plan, source: Sequence[Tensor], target: Sequence[Tensor], wanted: Sequence[bool]
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Return S and the gradients from one matrix: as few operations as will do, each costs more to start than to run.
 
@@ -202,7 +202,7 @@ def _bandwidth(kernel: Completed, parts: Sequence[Tensor], norms: Tensor) -> Ten
 
 
 def _tiled(
-    plan: Plan, source: Sequence[Tensor], target: Sequence[Tensor], wanted: Sequence[bool]
+    plan: _Plan, source: Sequence[Tensor], target: Sequence[Tensor], wanted: Sequence[bool]
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Return S and the gradients, tile by tile.
 

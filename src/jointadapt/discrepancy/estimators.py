@@ -247,12 +247,14 @@ def joint_gram(
 
 
 def _check_split(K: Tensor, n: int, least: int) -> None:
+    """Raise a ValueError where K is not square, or its first n rows leave a sample too small."""
     if K.ndim != 2 or K.shape[0] != K.shape[1]:
         raise ValueError(f"K must be the square Gram matrix of the pooled sample; got shape {tuple(K.shape)}.")
     check_sizes(n, len(K) - n, least)
 
 
 def _sizes(source_layers: Layers, target_layers: Layers, least: int) -> tuple[int, int]:
+    """Return n and m, each `least` or more."""
     n, m = source_layers[0].shape[0], target_layers[0].shape[0]
     check_sizes(n, m, least)
     return n, m

@@ -20,7 +20,7 @@ from jointadapt.discrepancy.estimators import Rows, check_layers, check_sizes
 from jointadapt.discrepancy.kernels import Completed, Kernel
 
 # Rows that pass at a time: a tile of 2,048 × 512 angles in float32 is 4 MB.
-TILE = 2048
+FOURIER_TILE = 2048
 
 Reduce = Callable[[Tensor], Tensor]
 
@@ -81,6 +81,9 @@ class Drawn(NamedTuple):
     Args:
         origin: what its rows are measured from, a row near them: angles stay small, and cosines precise.
         frequencies: ω, one column for each angle.
+
+    >>> Drawn(torch.zeros(3), torch.zeros(3, 8)).frequencies.shape
+    torch.Size([3, 8])
     """
 
     origin: Float[Tensor, " d"]
@@ -149,9 +152,9 @@ def _sum(sample: Sequence[Rows], drawn: Sequence[Drawn], total: Reduce) -> tuple
     """
     rows = sample[0].shape[0]
     summed = drawn[0].origin.new_zeros(2 * drawn[0].frequencies.shape[1], dtype=torch.float64)
-    for start in range(0, rows, TILE):
-        tile = [layer[start : start + TILE] for layer in sample]
-        again = rows > TILE and any(x.requires_grad for x in tile)  # features are not kept for the way back
+    for start in range(0, rows, FOURIER_TILE):
+        tile = [layer[start : start + FOURIER_TILE] for layer in sample]
+        again = rows > FOURIER_TILE and any(x.requires_grad for x in tile)  # features are not kept for the way back
         summed = summed + (checkpoint(_tile_sum, tile, drawn, use_reentrant=False) if again else _tile_sum(tile, drawn))
     summed = total(torch.cat([summed, summed.new_full((1,), rows)]))
     return summed[-1], summed[:-1]
@@ -177,8 +180,8 @@ def _streamed_bandwidth(kernel: Completed, source: Rows, target: Rows, origin: T
         return kernel.find_bandwidth(source[:], target[:])
     summed = origin.new_zeros(len(origin) + 2, dtype=torch.float64)
     for rows in (source, target):
-        for start in range(0, rows.shape[0], TILE):
-            x = (rows[start : start + TILE].detach() - origin).double()
+        for start in range(0, rows.shape[0], FOURIER_TILE):
+            x = (rows[start : start + FOURIER_TILE].detach() - origin).double()
             summed += torch.cat([x.sum(0), x.square().sum()[None], x.new_full((1,), len(x))])
     summed = total(summed)
     sums, squares, size = summed[:-2], summed[-2], summed[-1]

@@ -410,4 +410,5 @@ def _supplied(kernel: Kernel, name: str) -> Any:
 
 
 def _name(kernel: Kernel) -> str:
+    """Return what a kernel is called in messages: the name of a function, else of a class."""
     return getattr(kernel, "__name__", type(kernel).__name__)

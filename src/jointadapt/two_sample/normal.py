@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jointadapt.discrepancy import Rows
-from jointadapt.discrepancy.fourier import TILE, Drawn, draw, joint_features
+from jointadapt.discrepancy.fourier import FOURIER_TILE, Drawn, draw, joint_features
 from jointadapt.discrepancy.kernels import Completed
 from jointadapt.two_sample.result import TwoSampleTest, null_levels
 from jointadapt.two_sample.samples import Pooled, pair_distances, quadruple, shuffled
@@ -136,10 +136,10 @@ def fourier_test(
     weights = [scale * (S[half] / n[half] - T[half] / m[half]) for half in (1, 0)]  # of the other half
     witness = [torch.empty(size, dtype=torch.float64) for size in sizes]
     for sample, values in zip((source, target), witness, strict=True):
-        for start in range(0, len(values), TILE):
-            seen = joint_features([rows[start : start + TILE] for rows in sample], drawn)
+        for start in range(0, len(values), FOURIER_TILE):
+            seen = joint_features([rows[start : start + FOURIER_TILE] for rows in sample], drawn)
             for half, weight in enumerate(weights):
-                values[start + half : start + TILE : 2] = (seen[half::2] @ weight.to(seen)).double().cpu()
+                values[start + half : start + FOURIER_TILE : 2] = (seen[half::2] @ weight.to(seen)).double().cpu()
     at_source, at_target = (values[::2] for values in witness)
     statistic = float(at_source.mean() - at_target.mean())
     deviation = sqrt(at_source.var() / len(at_source) + at_target.var() / len(at_target))
@@ -152,8 +152,8 @@ def _half_sums(sample: Sequence[Rows], drawn: Sequence[Drawn]) -> Tensor:
     They are added up in place: small tensors kept between large ones that are freed would leave memory in pieces.
     """
     sums = torch.zeros(2, 2 * drawn[0].frequencies.shape[1], dtype=torch.float64, device=drawn[0].origin.device)
-    for start in range(0, sample[0].shape[0], TILE):
-        seen = joint_features([rows[start : start + TILE] for rows in sample], drawn)
+    for start in range(0, sample[0].shape[0], FOURIER_TILE):
+        seen = joint_features([rows[start : start + FOURIER_TILE] for rows in sample], drawn)
         for half, total in enumerate(sums):
             total += seen[half::2].sum(0)
     return sums

@@ -35,6 +35,10 @@ class Sums:
         rows: of each row.
         rows_source: of each row, over the source columns as observed.
         squares: of squares.
+
+    >>> nothing = torch.zeros(4)
+    >>> Sums(torch.zeros(1), nothing, nothing, torch.tensor(0.0)).source.shape  # the observed labels alone
+    torch.Size([1])
     """
 
     source: Float[Tensor, " B"]
