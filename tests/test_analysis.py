@@ -17,7 +17,7 @@ from jointadapt import train
 from jointadapt.analysis import analyze, charts
 from jointadapt.analysis.outputs import Observer
 from jointadapt.discrepancy import jmmd_unbiased
-from jointadapt.discrepancy.a_distance import FEWEST_ROWS, a_distance
+from jointadapt.discrepancy.a_distance import FEWEST_PER_DOMAIN, a_distance
 from jointadapt.errors import UserError
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import read_run
@@ -76,7 +76,7 @@ def test_a_distance_is_the_same_on_every_call_and_of_either_order() -> None:
 
 def test_too_few_rows_are_told() -> None:
     with pytest.raises(UserError, match="half of them to be held out; got 11 and 60"):
-        a_distance(normal(FEWEST_ROWS - 1, 2), normal(60, 2))
+        a_distance(normal(FEWEST_PER_DOMAIN - 1, 2), normal(60, 2))
 
 
 # Figures
@@ -232,7 +232,7 @@ def test_runs_of_a_benchmark_of_pictures_are_seen_by_their_own_backbone(
 
 
 def test_few_rows_have_no_a_distance_and_other_figures(tmp_path: Path) -> None:
-    x = normal(FEWEST_ROWS - 1, 4).numpy()
+    x = normal(FEWEST_PER_DOMAIN - 1, 4).numpy()
     train((x, x[:, 0] > 0), (x + 1, x[:, 0] > 0), tmp_path / "run", steps=4, batch_size=8, report=False)
     analysis = analyze([tmp_path / "run"])
     assert [plate.name for plate in analysis.plates] == ["tsne", "jmmd", "convergence"]
