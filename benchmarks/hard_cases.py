@@ -18,9 +18,8 @@ from sklearn.datasets import load_digits
 
 from jointadapt.data import Domain, from_arrays, read_domain
 from jointadapt.networks.backbones import build_backbone
-from jointadapt.networks.features import features_of
+from jointadapt.networks.features import FeatureExtractor
 from jointadapt.runtime.files import default_cache
-from jointadapt.runtime.progress import silent
 
 DIGITS = {"backbone": "cnn", "bottleneck": 128, "dropout": 0.0, "steps": 300}
 GAUSSIANS = {"backbone": "mlp", "bottleneck": 32, "dropout": 0.0, "steps": 300}
@@ -166,10 +165,10 @@ def scanned(folder: Path, seed: int = 0, rows: int = 1000) -> Iterator[Case]:
 
 def photographs(folder: Path, backbone: str, weights: Path, seed: int = 0) -> Iterator[Case]:
     """Yield the photographs' domains as a frozen backbone's features, and parts of them."""
-    network, cache = build_backbone(backbone, str(weights)), default_cache()
+    cache = default_cache()
+    extractor = FeatureExtractor(build_backbone(backbone, str(weights)), backbone, True, cache, torch.device("cpu"))
     amazon, dslr, webcam = (
-        features_of(read_domain(folder / name, cache), network, backbone, torch.device("cpu"), cache, 0, silent)
-        for name in ("amazon", "dslr", "webcam")
+        extractor.prepared(read_domain(folder / name, cache)) for name in ("amazon", "dslr", "webcam")
     )
     for source in (amazon, dslr, webcam):
         for target in (amazon, dslr, webcam):

@@ -27,7 +27,7 @@ from jointadapt.discrepancy import jmmd_fourier
 from jointadapt.methods import METHODS
 from jointadapt.methods.registry import build_method
 from jointadapt.networks.backbones import build_backbone
-from jointadapt.networks.network import Network
+from jointadapt.networks.network import Head, Network
 from jointadapt.training.distributed import Ranks
 from jointadapt.training.trainer import Trainer
 
@@ -46,7 +46,8 @@ def train(fabric: Fabric, case: str) -> Numbers:
     """Return what three steps of a method give: the first's terms and gradients, and what came of all."""
     torch.manual_seed(0)
     name, _, rho = case.partition(SAM)
-    network = Network(build_backbone("mlp", shape=(WIDTH,)), CLASSES, bottleneck=8, dropout=0.3)
+    backbone = build_backbone("mlp", shape=(WIDTH,))
+    network = Network(backbone, Head(backbone.widths, CLASSES, bottleneck=8, dropout=0.3))
     method = build_method(name, network.widths, {"discriminator_width": 16})
     trainer = Trainer(fabric, network, method, steps=4, sam_rho=float(rho or 0))
     trainer.step = 1  # λ is 0 at step 0

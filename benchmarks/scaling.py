@@ -26,7 +26,7 @@ from lightning_fabric import Fabric
 from jointadapt.data.batches import shard
 from jointadapt.methods.registry import build_method
 from jointadapt.networks.backbones import build_backbone
-from jointadapt.networks.network import Network
+from jointadapt.networks.network import Head, Network
 from jointadapt.training.trainer import Trainer
 
 WIDTH, BOTTLENECK, FEATURES, PARAMETERS = 2048, 256, 1024, 23.5e6
@@ -36,7 +36,7 @@ ROWS, CLASSES, RANKS = (72, 288, 1152, 4608), (10, 100, 1000), (1, 8, 64, 256, 1
 def step_time(fabric: Fabric, rows: int, classes: int, estimator: str, steps: int) -> float:
     """Return the median seconds of a step of JAN with so many rows of both domains, over all ranks."""
     torch.manual_seed(0)
-    network = Network(build_backbone("none", shape=(WIDTH,)), classes)
+    network = Network(build_backbone("none", shape=(WIDTH,)), Head((WIDTH,), classes))
     trainer = Trainer(fabric, network, build_method("jan", network.widths, {"estimator": estimator}), steps=10**6)
     own = list(shard(rows // 2, fabric.global_rank, fabric.world_size))
     x, labels = torch.randn(2, rows // 2, WIDTH), torch.arange(rows // 2) % classes

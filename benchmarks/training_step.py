@@ -18,7 +18,7 @@ from torch import Tensor
 from jointadapt.discrepancy.constants import FIVE_SCALES
 from jointadapt.methods import METHODS, Method
 from jointadapt.networks.backbones import build_backbone
-from jointadapt.networks.network import Activations, Network
+from jointadapt.networks.network import Activations, Head, Network
 from jointadapt.training.trainer import Trainer
 
 ROWS, WIDTH, CLASSES = 36, 2048, 31
@@ -80,7 +80,7 @@ def main() -> None:
     batch = tuple(part.to(fabric.device) for part in (x_s, torch.arange(ROWS) % CLASSES, x_t))
     trainers = {}
     for name, kind in CONTENDERS.items():
-        network = Network(build_backbone("none", shape=(WIDTH,)), CLASSES)
+        network = Network(build_backbone("none", shape=(WIDTH,)), Head((WIDTH,), CLASSES))
         trainers[name] = Trainer(fabric, network, kind(network.widths), steps=10**6)
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     for number in range(arguments.rounds + 1):

@@ -175,7 +175,7 @@ def test_numbers_are_those_of_the_model_on_the_whole_domains(runs: Path, written
     model = Model.load(row["run"])
     from jointadapt import read_domain
 
-    source, target = (list(model.activations(read_domain(runs / name))) for name in ("s.npz", "t.npz"))
+    source, target = (list(model.outputs(read_domain(runs / name))) for name in ("s.npz", "t.npz"))
     assert float(row["jmmd"]) == pytest.approx(jmmd_unbiased(source, target).item(), abs=1e-6)
     assert float(row["a_distance"]) == a_distance(source[0], target[0]).distance
     summary = json.loads((Path(row["run"]) / "summary.json").read_text())
@@ -227,7 +227,7 @@ def test_runs_of_a_benchmark_of_pictures_are_seen_by_their_own_backbone(
     found = Observer(silent).see(read_run("run"))
     with (tmp_path / "run" / "predictions.csv").open(newline="") as file:
         predicted = [row["class"] for row in csv.DictReader(file)]
-    assert [CLASSES[c] for c in found.probabilities[1].argmax(1).tolist()] == predicted
+    assert [CLASSES[c] for c in found.target.probabilities.argmax(1).tolist()] == predicted
     assert len(analyze(["run"]).plates) >= 4
 
 

@@ -129,7 +129,7 @@ def test_a_sum_of_methods_trains_and_repeats_from_its_file(command: Command, her
     assert command(*_train("--out", "c", *options, "--trade-off", "0.3,0")).code == 0
     a, b, c = (here / name / "model.safetensors" for name in "abc")
     assert a.read_bytes() == b.read_bytes()
-    assert not torch.equal(*(load_file(file)["classifier.weight"] for file in (a, c)))
+    assert not torch.equal(*(load_file(file)["head.classifier.weight"] for file in (a, c)))
 
 
 def test_predict_repeats_the_predictions_of_the_run(command: Command, here: Path) -> None:

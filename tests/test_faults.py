@@ -12,6 +12,7 @@ import torch
 from conftest import Command, write_arrays
 from fault_campaign import Campaign, Pictures, campaign
 from lightning_fabric import Fabric
+from torch import nn
 from torch.utils.data import DataLoader
 
 from jointadapt.config import Config
@@ -20,11 +21,12 @@ from jointadapt.data.batches import Batches
 from jointadapt.data.reading import read_domain
 from jointadapt.data.worker_restart import load
 from jointadapt.errors import UserError
-from jointadapt.evaluation.predict import activations
+from jointadapt.evaluation.predict import network_outputs
 from jointadapt.experiment import train
 from jointadapt.methods.registry import build_method
+from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
-from jointadapt.networks.network import Activations, Network
+from jointadapt.networks.network import Head, Network
 from jointadapt.training.monitor import FIRST_STEP, CollapseMonitor
 from jointadapt.training.trainer import Condition, Trainer
 
@@ -108,7 +110,7 @@ def test_workers_that_die_again_and_again_are_an_error() -> None:
 
 def _trainer(steps: int = 10, precision: str = "32-true", **options: float) -> Trainer:
     torch.manual_seed(0)
-    network = Network(build_backbone("none", "default", (4,)), 2)
+    network = Network(build_backbone("none", "default", (4,)), Head((4,), 2))
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # pyright: ignore[reportArgumentType]
     return Trainer(fabric, network, build_method("dan", network.widths, vars(Config())), steps=steps, **options)
 
@@ -133,7 +135,7 @@ def test_first_step_that_is_not_finite_is_found_even_when_asked_for_later(bad: i
 
 def test_gradient_that_is_not_finite_is_found_where_the_loss_is() -> None:
     trainer = _trainer()
-    weight = trainer.objective.network.classifier.weight
+    weight = trainer.objective.network.head.classifier.weight
     weight.register_hook(lambda gradient: gradient * math.nan)
     list(trainer.train(_batches(None)[:1]))  # pyright: ignore[reportArgumentType]
     fault = trainer.fault()
@@ -182,10 +184,15 @@ def _spoil(path: Path) -> None:
     np.savez(path, x=x, y=y)
 
 
+class Cube(nn.Module):
+    def forward(self, x):
+        return x**3
+
+
 def test_row_that_no_network_bears_is_named() -> None:
     domain = from_arrays(torch.tensor([[1.0], [math.sqrt(3e38)], [2.0]]), name="t")
     with pytest.raises(UserError, match="t: the network finds nothing finite for 1 of 3 rows, the first is row 1;"):
-        activations(lambda x: Activations(x**3, x, (x,)), domain)
+        network_outputs(Network(Backbone(Cube(), (1,)), Head((1,), 2, bottleneck=0)), domain)
 
 
 def _first_step_with(item: str, folder: Path) -> int:
@@ -229,7 +236,7 @@ def test_condition_sees_collapsed_features_through_dropout_and_changes_nothing(p
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert trainer.objective.training
     with torch.no_grad():
-        trainer.objective.network.bottleneck[0].weight.zero_()
+        trainer.objective.network.head.bottleneck[0].weight.zero_()
     condition = trainer.condition()
     assert condition.classes == 1
     assert condition.spread < ROUNDING

@@ -64,7 +64,7 @@ def test_predicting_keeps_probabilities_not_features(tmp_path: Path, monkeypatch
     file, kept = _npy(tmp_path / "x.npy"), []
     fitted = train(file, file, steps=2, baseline=False, report=False, device="cpu", batch_size=8).model
     domain = read_domain(file)
-    _, expected = fitted.activations(domain)
+    _, expected = fitted.outputs(domain)
     whole = model.activations
     monkeypatch.setattr(model, "activations", lambda *args, **kwargs: kept.append(whole(*args, **kwargs)) or kept[-1])
     assert torch.equal(fitted.predict_proba(domain), expected)

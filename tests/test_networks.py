@@ -7,8 +7,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from jointadapt.errors import UserError
+from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
-from jointadapt.networks.network import Network
+from jointadapt.networks.network import Head, Network
 
 FAMILIES = {
     "alexnet": (4096, 4096),
@@ -22,6 +23,10 @@ FAMILIES = {
     "inception_v3": (2048,),
     "vit_b_16": (768,),
 }
+
+
+def _network(backbone: Backbone, classes: int, frozen: bool = False) -> Network:
+    return Network(backbone, Head(backbone.widths, classes), frozen)
 
 
 @pytest.mark.parametrize(("name", "widths"), FAMILIES.items())
@@ -45,7 +50,7 @@ def test_timm_backbones_give_one_vector_an_image(name):
 
 @pytest.mark.parametrize(("name", "layers"), [("alexnet", 3), ("vgg11", 3), ("googlenet", 2), ("resnet18", 2)])
 def test_the_papers_layers_are_adapted(name, layers):
-    network = Network(build_backbone(name, "none"), classes=5).eval()
+    network = _network(build_backbone(name, "none"), classes=5).eval()
     with torch.inference_mode():
         seen = network(torch.randn(2, 3, 96, 96))
     assert len(seen.layers) == layers == len(network.widths)
@@ -102,16 +107,16 @@ def test_an_unknown_backbone_is_answered_with_the_nearest():
 def test_batchnorm_of_a_pretrained_backbone_keeps_its_statistics():
     backbone = build_backbone("resnet18", "none")
     backbone.pretrained = True
-    network = Network(backbone, classes=3).train()
+    network = _network(backbone, classes=3).train()
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     network(torch.randn(4, 3, 64, 64))
     assert all(torch.equal(before[key], value) for key, value in backbone.state_dict().items())
     assert all(p.requires_grad for p in backbone.parameters())
-    assert network.bottleneck[1].training
+    assert network.head.bottleneck[1].training
 
 
 def test_a_frozen_backbone_neither_learns_nor_moves():
-    network = Network(build_backbone("resnet18", "none"), classes=3, frozen=True).train()
+    network = _network(build_backbone("resnet18", "none"), classes=3, frozen=True).train()
     assert not network.backbone.training
     assert not any(p.requires_grad for p in network.backbone.parameters())
     assert [group["rate"] for group in network.parameter_groups()] == [1.0]
@@ -119,7 +124,7 @@ def test_a_frozen_backbone_neither_learns_nor_moves():
 
 def test_new_layers_learn_ten_times_as_fast_as_a_pretrained_backbone():
     backbone = build_backbone("squeezenet1_1", "none")
-    network = Network(backbone, classes=3)
+    network = _network(backbone, classes=3)
     assert {group["rate"] for group in network.parameter_groups()} == {1.0}
     backbone.pretrained = True
     groups = network.parameter_groups()
@@ -128,13 +133,13 @@ def test_new_layers_learn_ten_times_as_fast_as_a_pretrained_backbone():
 
 
 def test_both_domains_pass_one_map():
-    network = Network(build_backbone("none", shape=(4,)), classes=3).train()
+    network = _network(build_backbone("none", shape=(4,)), classes=3).train()
     torch.manual_seed(0)
     x = torch.randn(10, 4)
     source, target = network(x).split(6)
     assert (len(source.features), len(target.features)) == (6, 4)
-    assert isinstance(network.bottleneck[1], nn.BatchNorm1d)
-    assert network.bottleneck[1].num_batches_tracked == 1
+    assert isinstance(network.head.bottleneck[1], nn.BatchNorm1d)
+    assert network.head.bottleneck[1].num_batches_tracked == 1
 
 
 @pytest.mark.parametrize(("name", "shape"), [("none", (7,)), ("mlp", (7,)), ("mlp", (1, 8, 8)), ("cnn", (3, 16, 16))])

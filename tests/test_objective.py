@@ -10,7 +10,7 @@ from jointadapt import train
 from jointadapt.methods import METHODS, Method, Needs
 from jointadapt.methods.registry import build_method
 from jointadapt.networks.backbones import build_backbone
-from jointadapt.networks.network import Network
+from jointadapt.networks.network import Head, Network
 from jointadapt.training.objective import TEACHER_DECAY, Objective
 from jointadapt.training.trainer import Trainer
 
@@ -22,7 +22,8 @@ Y_S = torch.arange(8) % 3
 
 def network(dropout: float = 0.0) -> Network:
     torch.manual_seed(0)
-    return Network(build_backbone("mlp", shape=(4,)), classes=3, bottleneck=5, dropout=dropout)
+    backbone = build_backbone("mlp", shape=(4,))
+    return Network(backbone, Head(backbone.widths, 3, bottleneck=5, dropout=dropout))
 
 
 class Witness(Method):
@@ -61,7 +62,7 @@ def test_reversed_logits_are_the_logits_and_turn_the_features_alone():
     Objective(net, witness)(X_S, Y_S, X_T)
     for sample in witness.given:
         torch.testing.assert_close(sample.reversed_logits, sample.logits)
-        inputs = [net.bottleneck[0].weight, net.classifier.weight]
+        inputs = [net.head.bottleneck[0].weight, net.head.classifier.weight]
         of_reversed, of_logits = (
             torch.autograd.grad(logits.square().sum(), inputs, retain_graph=True)
             for logits in (sample.reversed_logits, sample.logits)
@@ -73,14 +74,14 @@ def test_reversed_logits_are_the_logits_and_turn_the_features_alone():
 def test_the_teacher_is_the_average_of_the_weights_and_has_no_dropout():
     net = network(dropout=0.5)
     objective = Objective(net, build_method("fixmatch", net.widths, {})).train()
-    weight = net.classifier.weight
+    weight = net.head.classifier.weight
     expected = None
     for step in range(4):
         with torch.no_grad():
             weight += step
         objective.follow()
         expected = weight.clone() if expected is None else TEACHER_DECAY * expected + (1 - TEACHER_DECAY) * weight
-    torch.testing.assert_close(objective.teacher.module.classifier.weight, expected)
+    torch.testing.assert_close(objective.teacher.module.head.classifier.weight, expected)
     witness = Witness()
     objective.method = witness
     seen = []
@@ -101,7 +102,7 @@ class Quadratic(Method):
 
 def test_sam_takes_the_risk_where_it_is_worst_and_the_transfer_term_where_the_weights_are():
     rho, ceiling = 0.3, 2.0
-    net = Network(build_backbone("none", shape=(4,)), classes=3, bottleneck=0).double()
+    net = Network(build_backbone("none", shape=(4,)), Head((4,), 3, bottleneck=0)).double()
     trainer = Trainer(
         Fabric(accelerator="cpu", devices=1),
         net,
@@ -148,9 +149,9 @@ def test_a_source_free_method_starts_as_the_source_only_model_and_keeps_its_clas
     plain = Model.load(tmp_path / "run" / "source-only").network.state_dict()
     own = run.model.network.state_dict()
     for name, value in plain.items():
-        if name.startswith("classifier"):
+        if name.startswith("head.classifier"):
             assert torch.equal(own[name], value)
-    (linear,) = [name for name in own if name.startswith("bottleneck") and own[name].ndim == 2]
+    (linear,) = [name for name in own if name.startswith("head.bottleneck") and own[name].ndim == 2]
     moved, size = (own[linear] - plain[linear]).norm(), plain[linear].norm()
     assert 0 < moved < 0.1 * size
 
@@ -175,6 +176,6 @@ def test_sam_is_an_option_of_every_run():
     plain, sharp = (
         train(*arrays(), method="jan+mcc", baseline=False, steps=4, report=False, sam_rho=rho) for rho in (0.0, 0.05)
     )
-    weights = [run.model.network.classifier.weight for run in (plain, sharp)]
+    weights = [run.model.network.head.classifier.weight for run in (plain, sharp)]
     assert not torch.equal(*weights)
     train(*arrays(), method="source-only", steps=2, report=False, sam_rho=0.05)

@@ -17,8 +17,8 @@ from torch import nn
 from jointadapt.data import Batches, Preprocessing, read_domain
 from jointadapt.errors import UserError
 from jointadapt.methods.registry import build_method
-from jointadapt.networks.backbones import Backbone
-from jointadapt.networks.network import Network
+from jointadapt.networks.backbone import Backbone
+from jointadapt.networks.network import Head, Network
 from jointadapt.training.distributed import PooledBatchNorm, Ranks, pool_batch_norm
 from jointadapt.training.trainer import Trainer
 
@@ -113,7 +113,7 @@ def test_parts_of_a_batch_are_the_batch(tmp_path: Path, parts: int) -> None:
 def _pretrained(recompute_chunks: int, channels_last: bool = False, compiled: bool = False) -> Trainer:
     torch.manual_seed(0)
     body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-    network = Network(Backbone(body, (16,), pretrained=True), 3, bottleneck=8)
+    network = Network(Backbone(body, (16,), pretrained=True), Head((16,), 3, bottleneck=8))
     return Trainer(
         Fabric(accelerator="cpu", devices=1, precision="64-true"),
         network,
@@ -278,28 +278,28 @@ import pathlib
 import time
 import torch
 from jointadapt.selection import checkpoints as module
-from jointadapt.networks.backbones import Backbone
+from jointadapt.networks.backbone import Backbone
 from jointadapt.selection.checkpoints import Candidates
 from jointadapt.data import from_arrays
 from jointadapt.errors import UserError
-from jointadapt.networks.network import Network
+from jointadapt.networks.network import Head, Network
 from jointadapt.training.distributed import Ranks, lost_ranks_told
 
 torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(seconds=10))
 rank = torch.distributed.get_rank()
 domain = from_arrays(torch.randn(6, 2), torch.arange(6) % 2, "a")
-network = Network(Backbone(torch.nn.Identity(), (2,), pretrained=False), 2, bottleneck=0)
+network = Network(Backbone(torch.nn.Identity(), (2,)), Head((2,), 2, bottleneck=0))
 candidates = Candidates("entropy", domain, domain, torch.full((2,), 0.5), ranks=Ranks(rank, 2))
 module.eligible = lambda *_: True
 for step in range(3):
     with torch.no_grad():
-        network.classifier.weight.fill_(step)
+        network.head.classifier.weight.fill_(step)
     module.scores = lambda evidence: {"entropy": (1 - 2 * rank) * step}
     candidates.add(step, network)
 candidates.settle(network)
 found = {
     "scores": [entry["scores"]["entropy"] for entry in candidates.entries],
-    "weight": network.classifier.weight[0, 0].item(),
+    "weight": network.head.classifier.weight[0, 0].item(),
 }
 if rank == 0:
     try:

@@ -337,7 +337,7 @@ def test_held_out_rows_are_not_trained_on(command: Command, arrays: Path) -> Non
         np.savez("s.npz", x=np.where(rows[:, None], 9 * x[::-1], x), y=y)
         assert command(*_train(name, "--select", "dev", "--no-baseline")).code == 0
         checkpoint = torch.load(arrays / name / "checkpoints" / "step-00000040.pt", weights_only=True)
-        weights.append(checkpoint["objective"]["network.classifier.weight"])
+        weights.append(checkpoint["objective"]["network.head.classifier.weight"])
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 

@@ -56,9 +56,12 @@ class RunOptions:
 class NetworkOptions:
     """Network"""
 
-    backbone: Annotated[str, "torchvision or timm name; none, mlp or cnn for arrays."] = "auto"
+    backbone: Annotated[str, "torchvision or timm name; none, mlp, cnn for arrays; your own: module:factory."] = "auto"
     weights: Annotated[str, "default (downloads torchvision's or timm's), none, or a file.", BY_CONTENT] = "default"
-    frozen: Annotated[bool, "Keep a pretrained backbone as it is: its features are extracted once."] = True
+    frozen: Annotated[
+        bool | Literal["auto"],
+        "Keep the backbone as it is: its features are extracted once; auto: one that has a name, for image files.",
+    ] = "auto"
     bottleneck: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=0)],
         "Width of the layer before the classifier; 0 for none; auto: 256, but 0 for AlexNet and VGG.",

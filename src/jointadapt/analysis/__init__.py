@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from jointadapt.analysis import figures as plates
 from jointadapt.analysis.figures import MAPPED_METHODS, MAPPED_ROWS, Plate, Swept
-from jointadapt.analysis.outputs import Observer, Seen
+from jointadapt.analysis.outputs import Observer, RunOutputs
 from jointadapt.config import BASELINE
 from jointadapt.data import UNLABELLED
 from jointadapt.data.domain import some_rows
@@ -140,9 +140,9 @@ def _main(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     return [run for run in runs if first.setdefault((run.task, run.method), run.options("seed")) == run.options("seed")]
 
 
-def _measure(run: FinishedRun, seen: Seen) -> dict[str, Any]:
+def _measure(run: FinishedRun, seen: RunOutputs) -> dict[str, Any]:
     """Return the discrepancies of a run: JMMD of the whole domains on features × predictions, proxy A-distance."""
-    samples = [[layer[:MOST_ROWS] for layer in _shuffled(layers)] for layers in seen.samples]
+    samples = [[layer[:MOST_ROWS] for layer in _shuffled([*outputs])] for outputs in (seen.source, seen.target)]
     enough = min(map(len, seen.features)) >= FEWEST_PER_DOMAIN
     distance = a_distance(*seen.features) if enough else None
     return {
@@ -164,7 +164,7 @@ def _shuffled(layers: list[torch.Tensor]) -> list[torch.Tensor]:
     return [layer[order] for layer in layers]
 
 
-def _map(run: FinishedRun, seen: Seen) -> list[dict[str, Any]]:
+def _map(run: FinishedRun, seen: RunOutputs) -> list[dict[str, Any]]:
     few = [some_rows(len(features), MAPPED_ROWS) for features in seen.features]
     plane = embed(*(f[rows].numpy() for f, rows in zip(seen.features, few, strict=True)))
     if plane is None:

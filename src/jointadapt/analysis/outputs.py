@@ -12,8 +12,8 @@ from torch import Tensor
 from jointadapt.config import Config
 from jointadapt.data import UNLABELLED, Domain, align, read_domain
 from jointadapt.errors import UserError
+from jointadapt.evaluation.predict import ModelOutputs
 from jointadapt.experiment.prepare import read_task
-from jointadapt.networks.features import features_of, usable_device
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import FinishedRun
 from jointadapt.runtime.files import default_cache
@@ -21,17 +21,17 @@ from jointadapt.runtime.progress import Track
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a model makes of both domains: features, probabilities, labels (−1 where unknown) of source and target."""
+class RunOutputs:
+    """What a run's model makes of both domains, and their labels (−1 where unknown)."""
 
-    features: tuple[Tensor, Tensor]
-    probabilities: tuple[Tensor, Tensor]
+    source: ModelOutputs
+    target: ModelOutputs
     labels: tuple[Tensor, Tensor]
 
     @property
-    def samples(self) -> list[list[Tensor]]:
-        """The two samples of layers, features and predictions, as JMMD takes them."""
-        return [[f, p] for f, p in zip(self.features, self.probabilities, strict=True)]
+    def features(self) -> tuple[Tensor, Tensor]:
+        """The features of source and target."""
+        return self.source.features, self.target.features
 
 
 @dataclass
@@ -43,25 +43,19 @@ class Observer:
     _pairs: dict[tuple[str, ...], tuple[Domain, Domain]] = field(default_factory=dict)
     _features: dict[tuple[Any, str, str], Domain] = field(default_factory=dict)
 
-    def see(self, run: FinishedRun) -> Seen:
+    def see(self, run: FinishedRun) -> RunOutputs:
         """Return what the run's model makes of its domains; of arrays in memory, which are not kept, of some rows."""
-        model = Model.load(run.folder)
-        config = run.config
         if not run.on_files:
-            return self._kept(run, model)
-        cache = Path(config.cache) if config.cache else default_cache()
+            return self._kept(run)
+        config = run.config
+        model, cache = Model.load(run.folder), Path(config.cache) if config.cache else default_cache()
         source, target = self._read(config, cache)
         target, _ = align(source, target)
         source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
-        pair = (source, target)
-        if config.frozen and source.holds_images:
-            outputs = [model.activations_of_features(self._rows(domain, config, model, cache)) for domain in pair]
-        else:
-            outputs = [model.activations(domain, self.track) for domain in pair]
-        (f_s, p_s), (f_t, p_t) = outputs
-        return Seen((f_s, f_t), (p_s, p_t), (source.labels, target.labels))
+        of_source, of_target = (self._outputs(model, domain, cache) for domain in (source, target))
+        return RunOutputs(of_source, of_target, (source.labels, target.labels))
 
-    def _kept(self, run: FinishedRun, model: Model) -> Seen:
+    def _kept(self, run: FinishedRun) -> RunOutputs:
         path = run.folder / "features.npz"
         try:
             with np.load(path) as file:
@@ -74,9 +68,10 @@ class Observer:
         note = "runs on arrays in memory keep features of up to 300 rows of each domain; what is shown of them is that"
         if note not in self.notes:
             self.notes.append(note)
+        classifier = Model.load(run.folder).network.head.classifier
         with torch.inference_mode():
-            p_s, p_t = (model.network.classifier(f).softmax(1) for f in (f_s, f_t))
-        return Seen((f_s, f_t), (p_s, p_t), (y_s, y_t))
+            of_source, of_target = (ModelOutputs(f, classifier(f).softmax(1)) for f in (f_s, f_t))
+        return RunOutputs(of_source, of_target, (y_s, y_t))
 
     def _read(self, config: Config, cache: Path) -> tuple[Domain, Domain]:
         key = (config.benchmark, config.root, config.task, config.source, config.target)
@@ -88,14 +83,15 @@ class Observer:
                 self._pairs[key] = source, target
         return self._pairs[key]
 
-    def _rows(self, domain: Domain, config: Config, model: Model, cache: Path) -> Domain:
-        """Return the domain as the model's frozen backbone sees it, from memory, from the cache, or found now."""
-        backbone = model.network.backbone
-        key = (domain.content, config.backbone, backbone.digest())
+    def _outputs(self, model: Model, domain: Domain, cache: Path) -> ModelOutputs:
+        """Return what a model makes of a domain; a frozen backbone's features come from memory, or from the cache."""
+        extractor = model.extractor(cache, track=self.track)
+        if not extractor.freezes(domain):
+            return model.outputs(domain, self.track)
+        key = (domain.content, extractor.name, extractor.backbone.digest())
         if key not in self._features:
-            place = usable_device(), cache
-            self._features[key] = features_of(domain, backbone, config.backbone, *place, track=self.track)
-        return self._features[key]
+            self._features[key] = extractor.prepared(domain)
+        return model.outputs(self._features[key], self.track)
 
 
 def groups(runs: Sequence[FinishedRun], option: str) -> Iterator[tuple[FinishedRun, dict[float, list[FinishedRun]]]]:

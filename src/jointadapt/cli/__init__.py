@@ -9,6 +9,7 @@ import logging
 import sys
 import warnings
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -60,6 +61,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line: a user's mistake is one line and exit code 2, an interruption 128 + signal."""
     warnings.showwarning = _print_warning
+    sys.path.append(str(Path.cwd()))  # "module:Name" may lie here; what is installed comes first
     logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)  # it tells of every process it starts
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a file's name may hold bytes that are no UTF-8

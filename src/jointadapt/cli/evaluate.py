@@ -2,11 +2,13 @@
 
 import dataclasses
 import warnings
+from typing import Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
+from jointadapt.cli.flags import model_flags
 from jointadapt.cli.printing import as_json, print_json, print_table, track
 from jointadapt.errors import UserError
 
@@ -14,14 +16,15 @@ from jointadapt.errors import UserError
 @click.command()
 @click.argument("run")
 @click.argument("path")
+@model_flags
 @as_json
-def evaluate(run: str, path: str, json_: bool) -> None:
+def evaluate(run: str, path: str, json_: bool, **of_model: Any) -> None:
     """Print accuracy, mean per-class accuracy and the confusion matrix on labelled data."""
     from jointadapt.data import UNLABELLED, read_domain
     from jointadapt.evaluation.metrics import evaluate as measure
     from jointadapt.runs.model import Model
 
-    model, domain = Model.load(run), read_domain(path, track=track(json_))
+    model, domain = Model.load(run, **of_model), read_domain(path, track=track(json_))
     if not domain.labelled:
         raise UserError(f"{path} has no labels to evaluate on; give class folders, or use: jointadapt predict")
     for note in domain.notes:

@@ -69,6 +69,13 @@ def option_flags(without: type | None = None) -> Callable[[Command], Command]:
     return decorate
 
 
+def model_flags(command: Command) -> Command:
+    """Give a command the flags that say what a run's model cannot find: `Model.load`'s own arguments."""
+    backbone = click.option("--backbone", help="A backbone of one's own that the run was trained with: module:factory.")
+    weights = click.option("--weights", help="Weights of the run's frozen backbone, where their file has moved.")
+    return backbone(weights(command))
+
+
 def read_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flags that were given, their texts as numbers, lists or words, as their options want them."""
     known = {**all_options(), **RUN_OPTIONS}
@@ -96,7 +103,7 @@ def default_of(option: Option) -> str:
 def _flag(option: Option) -> _Flag:
     text = option.help + ("" if option.default in ("", None) else f" [{default_of(option)}]")
     settings: dict[str, Any] = {"default": None, "help": text.strip()}
-    if typing.get_origin(option.hint) is Annotated and typing.get_args(option.hint)[0] is bool:
+    if bool in (_bare(option.hint), *typing.get_args(_bare(option.hint))):
         return _Flag(option, [f"{option.flag}/--no-{option.flag[2:]}", option.name], **settings)
     return _Flag(option, [option.flag, option.name], metavar=type_of(option), **settings)
 

@@ -1,9 +1,11 @@
 """`jointadapt predict`: a trained model on new data."""
 
 import warnings
+from typing import Any
 
 import click
 
+from jointadapt.cli.flags import model_flags
 from jointadapt.cli.printing import as_json, output, print_json, track
 
 
@@ -11,14 +13,15 @@ from jointadapt.cli.printing import as_json, output, print_json, track
 @click.argument("run")
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--out", "-o", help="CSV file to write instead of standard output.")
+@model_flags
 @as_json
-def predict(run: str, paths: tuple[str, ...], out: str | None, json_: bool) -> None:
+def predict(run: str, paths: tuple[str, ...], out: str | None, json_: bool, **of_model: Any) -> None:
     """Print class and probability for new data, as CSV: image files, folders, image lists or arrays."""
     from jointadapt.data.reading import read_paths
     from jointadapt.runs.folder import write_predictions
     from jointadapt.runs.model import Model
 
-    model, domains = Model.load(run), read_paths(paths, track=track(json_))
+    model, domains = Model.load(run, **of_model), read_paths(paths, track=track(json_))
     results = [(domain, model.predict_proba(domain, track(json_))) for domain in domains]
     for domain in domains:
         for note in domain.notes:

@@ -12,7 +12,7 @@ from jointadapt.cli.printing import as_json, print_json, track
 @click.argument("source")
 @click.argument("target")
 @click.option("--run", help="Run folder: also test what its model makes of them, features and predictions jointly.")
-@click.option("--backbone", default="auto", help="For images: torchvision or timm name. [resnet50, or the run's]")
+@click.option("--backbone", default="auto", help="For images: as of `jointadapt train`. [resnet50, or the run's]")
 @click.option("--weights", default="default", help="default (downloads), none, or a file. [default, or the run's]")
 @click.option(
     "--method",

@@ -142,8 +142,8 @@ def run_one(config: Config, data: Ready | None = None) -> Outcome | str:
 def _here(config: Config, data: Ready) -> dict[str, Any]:
     """Return the summary of a run in this process, on data that was read once for all runs."""
     source, target = (data.domain(name) for name in config.task.split(" → "))
-    if data.features_of is not None:
-        prepared = prepare_features(config, source, target, data.features_of)
+    if data.backbone is not None:
+        prepared = prepare_features(config, source, target, data.backbone)
     else:
         prepared = prepare(config, source, target, device_of(config), Path(config.cache or default_cache()), silent)
     return execute_prepared(config, prepared).summary

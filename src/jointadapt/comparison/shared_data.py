@@ -15,8 +15,9 @@ from jointadapt.data import Domain
 from jointadapt.data.benchmarks import read
 from jointadapt.experiment import device_of
 from jointadapt.experiment.prepare import choose_backbone, workers
-from jointadapt.networks.backbones import Backbone, build_backbone
-from jointadapt.networks.features import features_of, recorded
+from jointadapt.networks.backbone import Backbone
+from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.features import FeatureExtractor, PrecomputedFeatures
 from jointadapt.runtime.progress import Track
 from jointadapt.runtime.random_state import preserved_rng_state
 
@@ -27,13 +28,14 @@ class Ready:
 
     Args:
         name: of the backbone.
-        features_of: the frozen one whose features the rows are; None where they are what the domains hold.
+        backbone: the frozen one whose features the rows are, or what stands for it where its weights can be found
+            again; None where the rows are what the domains hold.
     """
 
     domains: dict[str, Domain]
     tensors: Path
     name: str
-    features_of: Backbone | None
+    backbone: Backbone | None
 
     def domain(self, name: str) -> Domain:
         """Return a domain with its rows."""
@@ -51,16 +53,19 @@ def shared_data(comparison: Comparison, configs: Sequence[Config], track: Track)
     for note in dict.fromkeys(note for domain in domains.values() for note in domain.notes):
         warnings.warn(note, stacklevel=4)
     first, config = next(iter(domains.values())), configs[0]
-    name, shell = choose_backbone(config.backbone, first), None
-    if first.holds_images and config.frozen:
+    name, backbone = choose_backbone(config.backbone, first), None
+    if first.holds_images:
         with preserved_rng_state():
             torch.manual_seed(config.seed)
-            backbone = build_backbone(name, config.weights)
-        place = device_of(config), comparison.cache, workers(config), track
-        domains = {n: features_of(domain, backbone, name, *place) for n, domain in domains.items()}
-        shell = recorded(backbone)
+            built = build_backbone(name, config.weights)
+        place = comparison.cache, device_of(config), workers(config), track
+        extractor = FeatureExtractor(built, name, config.frozen, *place)
+        domains = {n: extractor.prepared(domain) for n, domain in domains.items()}
+        lost = built.own or config.weights == "none"
+        if extractor.freezes(first):
+            backbone = built if lost else PrecomputedFeatures(built.widths, built.digest())
     with tempfile.TemporaryDirectory(prefix="jointadapt-") as folder:
         file = Path(folder) / "rows.pt"
         torch.save({n: d.rows(range(len(d))) for n, d in domains.items() if not d.holds_images}, file)
         slim = {n: d if d.holds_images else replace(d, content=torch.empty(0)) for n, d in domains.items()}
-        yield Ready(slim, file, name, shell)
+        yield Ready(slim, file, name, backbone)

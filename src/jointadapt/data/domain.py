@@ -30,6 +30,7 @@ class Domain:
         classes: the names of the classes.
         items: what a row is called in predictions.
         notes: what its reader noticed and the user should hear.
+        precomputed: the rows are what a frozen backbone made of the domain's own, its layers side by side.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Domain:
     items: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
     skipped: int = 0
+    precomputed: bool = False
 
     def __len__(self) -> int:
         return len(self.items)

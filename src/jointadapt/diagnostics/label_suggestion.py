@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 from sklearn.cluster import KMeans
-from torch import Tensor
+from torch import Tensor, nn
 
 from jointadapt.data import Domain, read_domain
 from jointadapt.data.target_labels import read_labels
 from jointadapt.errors import UserError
-from jointadapt.networks.features import features_of, usable_device
 from jointadapt.runs.folder import config_of
 from jointadapt.runs.model import Model
 from jointadapt.runtime.files import default_cache
@@ -39,6 +38,8 @@ def suggest_labels(
     budget: int = 20,
     target: str | Path | Domain | None = None,
     *,
+    backbone: str | nn.Module | None = None,
+    weights: str | Path | None = None,
     cache: Path | None = None,
     track: Track = silent,
 ) -> list[Suggestion]:
@@ -50,11 +51,12 @@ def suggest_labels(
         run: the folder of a finished run, or its model file.
         budget: how many examples.
         target: another target than the run's own: a path or a domain.
+        backbone, weights: as `Model.load` takes them.
 
     Raises a `UserError` for a run on arrays in memory whose target is not given, and for a budget of more than there
     are. The caller's random generators are left as they were.
     """
-    model, cache = Model.load(run), cache or default_cache()
+    model, cache = Model.load(run, backbone=backbone, weights=weights), cache or default_cache()
     config = config_of(run) or model.config
     target = target or config.target
     if not target:
@@ -66,7 +68,7 @@ def suggest_labels(
         raise UserError(
             f"--budget {budget}: {domain.name} has {len(domain)} examples to choose from; give 1 to that many."
         )
-    features, probabilities = _seen(model, domain, cache, track)
+    features, probabilities = model.outputs(domain, track, cache=cache)
     rows = worth_labelling(features, probabilities, budget)
     confidence, predicted = probabilities.max(1)
     return [Suggestion(domain.items[row], model.classes[predicted[row]], confidence[row].item()) for row in rows]
@@ -107,11 +109,3 @@ def write_suggestions(file: Any, suggestions: list[Suggestion]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["item", "label", "class", "probability"])
     writer.writerows([row.item, "", row.predicted, f"{row.probability:.6f}"] for row in suggestions)
-
-
-def _seen(model: Model, domain: Domain, cache: Path, track: Track) -> tuple[Tensor, Tensor]:
-    """Return features and probabilities; a frozen backbone's features come from the cache, as in training."""
-    if not (model.config.frozen and domain.holds_images and model.shape is None):
-        return model.activations(domain, track)
-    body, name = model.network.backbone, model.config.backbone
-    return model.activations_of_features(features_of(domain, body, name, usable_device(), cache, track=track), track)

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from jointadapt.data import Domain, read_domain
 from jointadapt.data.mapped import MappedRows
 from jointadapt.discrepancy import Rows
 from jointadapt.errors import UserError
-from jointadapt.networks.backbones import Backbone, build_backbone
-from jointadapt.networks.features import features_of, usable_device
+from jointadapt.networks.backbone import name_of
+from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.features import FeatureExtractor
 from jointadapt.reporting.null_figure import null_figure
 from jointadapt.runs.folder import config_of
 from jointadapt.runs.model import Model
@@ -146,7 +148,7 @@ def measure_shift(
     target: str | Path | Domain,
     run: str | Path | None = None,
     *,
-    backbone: str = "auto",
+    backbone: str | nn.Module = "auto",
     weights: str = "default",
     method: TwoSampleMethod = "permutation",
     permutations: int = 1000,
@@ -164,8 +166,9 @@ def measure_shift(
 
     Args:
         source, target: paths (`read_domain`) or domains. No label is used.
-        run: a run folder; its own backbone and weights then serve, and `backbone` and `weights` are left alone.
-        backbone, weights: as `build_backbone` takes them; "auto" is resnet50 for images.
+        run: a run folder; its own backbone and weights then serve.
+        backbone, weights: as `build_backbone` takes them; "auto" is resnet50 for images. With a run, as `Model.load`
+            takes them, where it cannot find its own.
         method, permutations, level: as `two_sample_test` takes them. More than about 20,000 examples: "cross".
         seed: of the permutations, and of random weights.
 
@@ -179,41 +182,49 @@ def measure_shift(
         check_options(method, level, permutations)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if run is not None and (backbone != "auto" or weights != "default"):
-        raise UserError("a run brings its own backbone and weights; leave --backbone and --weights out, or --run.")
     cache = cache or default_cache()
-    model = None if run is None else Model.load(run)
+    model = None if run is None else _load(run, backbone, weights)
     paths = ["" if isinstance(given, Domain) else str(given) for given in (source, target)]
     pair = [given if isinstance(given, Domain) else read_domain(given, cache, track) for given in (source, target)]
     _check_pair(pair, model)
     notes = [note for domain in pair for note in domain.notes] + _cost(pair, method) + _trained_on(run, paths)
     seen, of = pair, "examples as they are"
     if pair[0].holds_images:
-        body, name, told = _backbone(model, backbone, weights, seed)
-        of, notes = f"images, by features of {told}", notes + _random_weights(name, weights, model)
-        seen = [features_of(domain, body, name, usable_device(), cache, workers, track) for domain in pair]
-    elif backbone != "auto":
+        if model:
+            extractor = model.extractor(cache, workers, track)
+        else:
+            extractor = _extractor(backbone, weights, seed, cache, workers, track)
+        trained = " as the run left it" if model and not model.network.frozen else ""
+        of = f"images, by features of {extractor.name}{trained}"
+        notes += _random_weights(extractor.name, weights, model)
+        seen = [extractor.as_rows(domain) for domain in pair]
+    elif backbone != "auto" and not model:
         raise UserError("arrays are compared as they are; leave --backbone out.")
     options = {"method": method, "permutations": permutations, "level": level}
     tests = [_test(of, pair, [[_matrix(domain, method)] for domain in seen], seed, options)]
     if model:
-        of_model = model.activations_of_features if pair[0].holds_images else model.activations
         of = f"features × predictions of the {model.config.method} model, jointly"
-        tests.append(_test(of, pair, [list(of_model(domain, track)) for domain in seen], seed, options))
+        tests.append(_test(of, pair, [list(model.outputs(domain, track)) for domain in seen], seed, options))
     described_s, described_t = (
         {"name": domain.name, "path": path, "examples": len(domain)} for domain, path in zip(pair, paths, strict=True)
     )
     return Shift(described_s, described_t, tuple(tests), tuple(notes))
 
 
-def _backbone(model: Model | None, backbone: str, weights: str, seed: int) -> tuple[Backbone, str, str]:
-    """Return the backbone that images pass, the run's where there is one, its name, and what to call it."""
-    if model is not None:
-        name = model.config.backbone
-        return model.network.backbone, name, name if model.config.frozen else f"{name} as the run left it"
-    name = "resnet50" if backbone == "auto" else backbone
+def _load(run: str | Path, backbone: str | nn.Module, weights: str) -> Model:
+    """Return the run's model; what was given are its own backbone and weights, where it cannot find them."""
+    given = None if backbone == "auto" else backbone
+    return Model.load(run, backbone=given, weights=None if weights == "default" else weights)
+
+
+def _extractor(
+    backbone: str | nn.Module, weights: str, seed: int, cache: Path, workers: int, track: Track
+) -> FeatureExtractor:
+    """Return what makes the features by which images are compared that no run has seen."""
+    backbone = "resnet50" if backbone == "auto" else backbone
+    name = name_of(backbone) if isinstance(backbone, nn.Module) else backbone
     torch.manual_seed(seed)
-    return build_backbone(name, weights), name, name
+    return FeatureExtractor(build_backbone(backbone, weights), name, cache=cache, workers=workers, track=track)
 
 
 def _random_weights(name: str, weights: str, model: Model | None) -> list[str]:
@@ -258,8 +269,8 @@ def _check_pair(pair: Sequence[Domain], model: Model | None) -> None:
         raise UserError(
             f"source rows have shape {source.shape}, target rows {target.shape}; give both the same features."
         )
-    if model is not None and source.shape != model.shape:
-        model.activations(source)  # says what is wrong
+    if model is not None:
+        model.check(source)
 
 
 def _cost(pair: Sequence[Domain], method: str) -> list[str]:

@@ -1,37 +1,43 @@
 """A network and a domain → features and probabilities."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from jointadapt.data import Domain
-from jointadapt.data.domain import Transform
 from jointadapt.errors import UserError
-from jointadapt.networks.network import Activations, Network
+from jointadapt.networks.network import Network
 from jointadapt.runtime.progress import Track, silent
 
 
+class ModelOutputs(NamedTuple):
+    """What a model makes of a domain: features (n, d) and class probabilities (n, classes)."""
+
+    features: Tensor
+    probabilities: Tensor
+
+
 @torch.inference_mode()
-def activations(
-    network: Network | Callable[[Tensor], Activations],
+def network_outputs(
+    network: Network,
     domain: Domain,
-    transform: Transform | None = None,
     batch_size: int = 256,
     track: Track = silent,
-    description: str = "predicting",
     pictured: Collection[int] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return features (n, d) and class probabilities (n, classes) of a domain, in evaluation mode, on the CPU.
+) -> ModelOutputs:
+    """Return what a network makes of a domain as it is handed it, in evaluation mode, on the CPU.
 
     Of `pictured` rows only, in their order in the domain, features are kept; None: of all.
     """
-    if isinstance(network, torch.nn.Module):
-        network.eval()
-    device = next((p.device for p in network.parameters()), None) if isinstance(network, torch.nn.Module) else None
+    network.eval()
+    device = next(network.parameters()).device
+    preprocessing = network.backbone.preprocessing
+    transform = preprocessing.evaluation() if preprocessing and domain.holds_images else None
     starts = range(0, len(domain), batch_size)
     features, probabilities, finite = [], [], []
-    for start in track(starts, len(starts), description):
+    for start in track(starts, len(starts), "predicting"):
         rows = domain.rows(range(start, min(start + batch_size, len(domain))), transform)
         seen = network(rows.to(device))
         kept = [row for row in range(len(rows)) if pictured is None or start + row in pictured]
@@ -44,4 +50,4 @@ def activations(
             f"{domain.name}: the network finds nothing finite for {len(bad)} of {len(domain)} rows, the first is "
             f"{domain.items[bad[0]]}; remove such rows, or bring the features to one scale."
         )
-    return torch.cat(features), torch.cat(probabilities)
+    return ModelOutputs(torch.cat(features), torch.cat(probabilities))

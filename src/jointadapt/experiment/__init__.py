@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from jointadapt.config import BASELINE, RUN_OPTIONS, Config, check_names, content_of, decides_numbers, make_config
 from jointadapt.data import Domain
 from jointadapt.data.domain import thumbnail
@@ -20,6 +22,7 @@ from jointadapt.experiment.run import Run, train_method
 from jointadapt.experiment.session import Session
 from jointadapt.experiment.trade_off import choose_trade_off
 from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS, check_method, is_source_free, options_of
+from jointadapt.networks.backbone import name_of
 from jointadapt.reporting.run_report import write_report
 from jointadapt.runs.folder import RunFolder, free_folder
 from jointadapt.runtime.files import default_cache
@@ -45,7 +48,8 @@ def train(
         target: likewise; also x alone. Labels found there only serve the evaluation.
         out: the run folder to make; None leaves nothing on disk.
         recipe: the name of options that those given here win over.
-        options: of the run (`Config`), and of its method, which may be a name or a class.
+        options: of the run (`Config`), and of its method, which may be a name or a class. The backbone may be a module
+            (`Backbone.of` says what it may be): it is copied and trained along; with `frozen=True` it stays as it is.
 
     >>> import numpy as np
     >>> x = np.random.default_rng(0).normal(size=(60, 4))
@@ -56,8 +60,10 @@ def train(
     domains = [as_domain(given, name) for given, name in ((source, "source"), (target, "target"))]
     paths = {"source": source, "target": target}
     options |= {role: str(given) for role, given in paths.items() if isinstance(given, str | Path)}
+    options, backbone = _without_module(options)
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
-        run = execute(make_config({**with_recipe(recipe, options), "out": folder}), *domains, track=track)
+        config = make_config({**with_recipe(recipe, options), "out": folder})
+        run = execute(config, *domains, backbone=backbone, track=track)
     return run if out is not None else replace(run, folder=None)
 
 
@@ -65,20 +71,21 @@ def resume(folder: str | Path, track: Track = silent, options: Mapping[str, Any]
     """Return the run of a folder, finished from its newest checkpoint; its numbers are an uninterrupted run's.
 
     With options a run that is not begun yet is begun by them; one that is begun has to have been given the same, but
-    for those that decide no number. So one command serves a job scheduler, or torchrun, at first and ever after.
+    for those that decide no number. So one command serves a job scheduler, or torchrun, at first and ever after. A
+    backbone that is a module has to be among them.
     """
-    options = options or {}
+    options, backbone = _without_module(options or {})
     if "out" in options:
         raise UserError("--resume names the run folder; leave --out out.")
     begun = RunFolder(Path(folder))
     if options and not begun.begun:
-        return execute(make_config({**options, "out": str(folder)}), track=track)
+        return execute(make_config({**options, "out": str(folder)}), backbone=backbone, track=track)
     then = make_config(begun.read_config().given)
     _check_as_begun(then, options, begun.path)
     config = make_config({**then.given, **options, "out": str(folder)})
     if not config.benchmark and not (config.source and config.target):
         raise UserError(f"{folder} was trained on arrays in memory; only runs on files can be resumed.")
-    return execute(config, track=track, resuming=True)
+    return execute(config, backbone=backbone, track=track, resuming=True)
 
 
 def execute(
@@ -86,16 +93,20 @@ def execute(
     source: Domain | None = None,
     target: Domain | None = None,
     *,
+    backbone: nn.Module | None = None,
     track: Track = silent,
     resuming: bool = False,
 ) -> Run:
-    """Return the run of a configuration; domains that are not given are read from its paths."""
+    """Return the run of a configuration; domains that are not given are read from its paths.
+
+    A module that is given is the backbone, of which the configuration says the name alone.
+    """
     _check(config)
     source, target = _read_domains(config, source, target, track)
     out = config.out or str(free_folder(source.name, target.name, config.method))
     config = replace(config, out=out, backbone=choose_backbone(config.backbone, source))
     with preserved_rng_state(), _held(config, resuming):
-        session = _begin(config, source, target, track)
+        session = _begin(config, source, target, backbone, track)
         for note in session.data.notes:
             session.warn(note)
         session.folder.write_config(session.config)
@@ -114,6 +125,14 @@ def execute_prepared(config: Config, data: Prepared) -> Run:
     """
     with preserved_rng_state(), RunFolder(Path(config.out)).held():
         return _train_all(Session(config, data, launch(config), silent))
+
+
+def _without_module(options: Mapping[str, Any]) -> tuple[dict[str, Any], nn.Module | None]:
+    """Return the options with the name of the backbone, and the module where it is one."""
+    backbone = options.get("backbone")
+    if not isinstance(backbone, nn.Module):
+        return {**options}, None
+    return {**options, "backbone": name_of(backbone)}, backbone
 
 
 def _check_as_begun(then: Config, options: Mapping[str, Any], folder: Path) -> None:
@@ -152,14 +171,14 @@ def _held(config: Config, resuming: bool) -> Iterator[None]:
         yield
 
 
-def _begin(config: Config, source: Domain, target: Domain, track: Track) -> Session:
+def _begin(config: Config, source: Domain, target: Domain, backbone: nn.Module | None, track: Track) -> Session:
     """Return the session of a run: its processes launched, its data as the network gets them."""
     fabric = launch(config)
     config = replace(config, out=fabric.broadcast(config.out))
     track = track if fabric.is_global_zero else silent
     cache = Path(config.cache) if config.cache else default_cache()
     with fabric.rank_zero_first(local=True):  # the others find its features in the cache
-        data = prepare(config, source, target, fabric.device, cache, track)
+        data = prepare(config, source, target, fabric.device, cache, track, backbone)
     session = Session(config, data, fabric, track)
     session.ranks.require(min(config.batch_size, len(data.source), len(data.target)))
     return session

@@ -22,7 +22,7 @@ COMPARED_ROWS = 2_000  # of each domain, by which the models are compared
 def choose_method(session: Session, baseline: Run) -> Run:
     """Train the candidates, each in a run folder of its own; the files of the best, or the baseline's, become ours."""
     if session.folder.finished:
-        return read_finished(session.folder)
+        return read_finished(session)
     rows = _rows_as_they_come(session)
     diagnosis = diagnose(*rows, session.config.seed)
     runs = {BASELINE: baseline}
@@ -59,8 +59,7 @@ def _rows_as_they_come(session: Session) -> tuple[Tensor, Tensor, Tensor]:
     found, data, some = [], session.data, _compared_rows(session)
     with session.first_alone(local=True):
         for domain, rows in zip((data.source, data.target), some, strict=True):
-            domain = domain.select(rows.tolist())
-            domain = session.features(domain) if domain.holds_images else domain
+            domain = data.extractor.as_rows(domain.select(rows.tolist()))
             found.append(domain.rows(range(len(domain))).flatten(1))
     return found[0], data.source.labels[some[0]], found[1]
 
@@ -83,8 +82,7 @@ def _become(session: Session, chosen: Run, choice: Choice) -> tuple[Model, dict[
     folder, target = session.folder, session.data.target
     assert chosen.folder is not None
     folder.take(chosen.folder)
-    of_model = chosen.model.activations_of_features if session.data.frozen else chosen.model.activations
-    _, probabilities = of_model(target, session.track)
+    probabilities = chosen.model.outputs(target, session.track, pictured=()).probabilities
     temperature = cooling_temperature(probabilities, choice.believed)
     calibrated = tempered(probabilities, temperature)
     model = replace(chosen.model, temperature=temperature)

@@ -14,8 +14,8 @@ from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment.prepare import workers
 from jointadapt.experiment.session import Session
 from jointadapt.methods.registry import build_method, is_source_free
-from jointadapt.networks.features import recorded
-from jointadapt.networks.network import Network
+from jointadapt.networks.features import PrecomputedFeatures
+from jointadapt.networks.network import Head, Network
 from jointadapt.runtime.signals import stop_requests
 from jointadapt.selection.checkpoints import Candidates
 from jointadapt.training.monitor import CollapseMonitor, divergence
@@ -104,7 +104,8 @@ class Training:
         """What a checkpoint says of its training, so that no other one goes on from it."""
         data = self.session.data
         rows = {"source": len(data.source), "target": len(data.target)}
-        return {"config": self.session.config.identity(), "rows": rows}
+        weights = {"weights": data.backbone.digest()} if data.backbone.own else {}  # of others the options say all
+        return {"config": {**self.session.config.identity(), **weights}, "rows": rows}
 
     def _check_finite(self) -> None:
         if fault := self.trainer.fault():
@@ -114,8 +115,9 @@ class Training:
 def _build_network(session: Session, trained: Network | None) -> Network:
     """Return a new network for the session's data, of a source-free method with the trained one's weights."""
     config, data = session.config, session.data
-    backbone = recorded(data.backbone) if data.frozen else copy.deepcopy(data.backbone)
-    network = Network(backbone, len(data.source.classes), config.bottleneck_width, config.dropout, data.frozen)
+    widths, classes = data.backbone.widths, len(data.source.classes)
+    backbone = PrecomputedFeatures(widths) if data.frozen else copy.deepcopy(data.backbone)
+    network = Network(backbone, Head(widths, classes, config.bottleneck_width, config.dropout), data.frozen)
     if is_source_free(config.method):
         assert trained is not None
         _inherit(network, trained)
@@ -126,7 +128,7 @@ def _inherit(network: Network, trained: Network) -> None:
     """Start from a trained network, and keep its classifier as it is."""
     own = network.state_dict()
     network.load_state_dict({**own, **{key: value for key, value in trained.state_dict().items() if key in own}})
-    network.classifier.requires_grad_(False)
+    network.head.classifier.requires_grad_(False)
 
 
 def _build_trainer(session: Session, network: Network) -> Trainer:

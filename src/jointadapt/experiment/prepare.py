@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from jointadapt.config import Config
@@ -15,8 +15,9 @@ from jointadapt.data import UNLABELLED, Domain, align, from_arrays, read_domain
 from jointadapt.data.benchmarks import load_benchmark, read
 from jointadapt.data.target_labels import label_rows, read_labels
 from jointadapt.errors import UserError
-from jointadapt.networks.backbones import Backbone, build_backbone
-from jointadapt.networks.features import features_of, recorded
+from jointadapt.networks.backbone import Backbone
+from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.features import FeatureExtractor
 from jointadapt.runtime.progress import Track
 from jointadapt.runtime.random_state import preserved_rng_state
 
@@ -27,6 +28,8 @@ Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
 class Prepared:
     """Aligned domains as the network gets them (features, when the backbone is frozen), the target as people see it.
 
+    `extractor` is the backbone, and what makes features of other rows by it.
+
     `given` are the classes (m,) of the target rows whose labels are trained on, `UNLABELLED` of all others; None when
     there are none. These rows count in no accuracy.
     """
@@ -34,11 +37,20 @@ class Prepared:
     source: Domain
     target: Domain
     pictures: Domain
-    backbone: Backbone
-    frozen: bool
+    extractor: FeatureExtractor
     shape: tuple[int, ...] | None
     notes: tuple[str, ...]
     given: Tensor | None = None
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone as it is before any training."""
+        return self.extractor.backbone
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone stays as it is: the rows are its features."""
+        return self.source.precomputed
 
 
 def as_domain(given: Given, name: str) -> Domain | None:
@@ -87,9 +99,19 @@ def choose_backbone(name: str, source: Domain) -> str:
 
 
 def prepare(
-    config: Config, source: Domain, target: Domain, device: torch.device, cache: Path, track: Track
+    config: Config,
+    source: Domain,
+    target: Domain,
+    device: torch.device,
+    cache: Path,
+    track: Track,
+    backbone: nn.Module | None = None,
 ) -> Prepared:
-    """Return domains that fit each other and the network, and notes on what the user should know of them."""
+    """Return domains that fit each other and the network, and notes on what the user should know of them.
+
+    A module that is given is the backbone, of which the configuration says the name alone.
+    """
+    source, target = (replace(domain, precomputed=False) for domain in (source, target))  # rows are rows, to this run
     source, target, notes = fit(config, source, target)
     given = None
     if config.target_labels:
@@ -97,26 +119,23 @@ def prepare(
         target = replace(target, labels=target.labels.where(given == UNLABELLED, UNLABELLED))
     with preserved_rng_state():
         torch.manual_seed(config.seed)
-        backbone = build_backbone(config.backbone, config.weights, source.shape)
-    frozen = config.frozen and source.holds_images
+        built = build_backbone(backbone or config.backbone, config.weights, source.shape)
+    extractor = FeatureExtractor(built, config.backbone, config.frozen, cache, device, workers(config), track)
     pictures, shape = target, source.shape
-    if frozen:
-        source, target = (
-            features_of(domain, backbone, config.backbone, device, cache, workers(config), track)
-            for domain in (source, target)
-        )
-    return Prepared(source, target, pictures, backbone, frozen, shape, notes, given)
+    source, target = extractor.prepared(source), extractor.prepared(target)
+    return Prepared(source, target, pictures, extractor, shape, notes, given)
 
 
 def prepare_features(config: Config, source: Domain, target: Domain, backbone: Backbone) -> Prepared:
-    """Return what `prepare` does when the domains' rows are a frozen backbone's features; of it only the widths count.
+    """Return what `prepare` does when the domains' rows are a frozen backbone's features already.
 
-    The run's model then holds the new layers alone, and finds the backbone by `config.weights`.
+    Where `PrecomputedFeatures` stand for the backbone, the run's model holds the head alone; it finds the backbone by
+    the configuration.
     """
     if config.target_labels:
         raise UserError("target labels are of one target; train it alone, with: jointadapt train --target-labels")
     source, target, notes = fit(config, source, target)
-    return Prepared(source, target, target, recorded(backbone), True, None, notes)
+    return Prepared(source, target, target, FeatureExtractor(backbone, config.backbone), None, notes)
 
 
 def fit(config: Config, source: Domain, target: Domain) -> tuple[Domain, Domain, tuple[str, ...]]:

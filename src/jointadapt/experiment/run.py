@@ -14,7 +14,7 @@ from jointadapt.data import UNLABELLED, Domain
 from jointadapt.data.batches import shard
 from jointadapt.data.domain import some_rows
 from jointadapt.evaluation.metrics import evaluate, verdict
-from jointadapt.evaluation.predict import activations
+from jointadapt.evaluation.predict import network_outputs
 from jointadapt.experiment.fit import fit
 from jointadapt.experiment.prepare import Prepared
 from jointadapt.experiment.session import Session
@@ -54,7 +54,7 @@ def train_method(session: Session, baseline: Run | None) -> Run:
     """Train one method, from its newest checkpoint if it has one, and write all of the run folder but the report."""
     config, data, folder = session.config, session.data, session.folder
     if folder.finished:
-        return read_finished(folder)
+        return read_finished(session)
     folder.write_config(config)
     started = time.monotonic()
     expected = expected_shares(baseline, data)
@@ -71,20 +71,20 @@ def train_method(session: Session, baseline: Run | None) -> Run:
     return Run(model, summary, folder.path)
 
 
-def read_finished(folder: RunFolder) -> Run:
-    """Return the run of a folder in which everything was written."""
-    return Run(Model.load(folder.path), folder.read_summary(), folder.path)
+def read_finished(session: Session) -> Run:
+    """Return the run of the session's folder, in which everything was written."""
+    folder = session.folder
+    return Run(Model.load(folder.path, backbone=session.data.backbone), folder.read_summary(), folder.path)
 
 
 def _predict(session: Session, network: Network, domain: Domain) -> Outputs:
     """Return what the network makes of a domain; each process passes a part of it through the network."""
-    preprocessing, ranks = network.backbone.preprocessing, session.ranks
-    transform = preprocessing.evaluation() if domain.holds_images and preprocessing else None
+    ranks = session.ranks
     pictured = some_rows(len(domain), PICTURED_ROWS)
     parts = [shard(len(domain), rank, ranks.count) for rank in range(ranks.count)]
     kept = [[row - part.start for row in pictured.tolist() if row in part] for part in parts]
     own = domain if ranks.count == 1 else domain.select(parts[ranks.rank])
-    seen = activations(network, own, transform, track=session.track, pictured={*kept[ranks.rank]})
+    seen = network_outputs(network, own, track=session.track, pictured={*kept[ranks.rank]})
     device = next(network.parameters()).device
     lengths = [[[len(rows)] for rows in each] for each in (kept, parts)]
     gathered = (ranks.gather(x.to(device), rows).cpu() for x, rows in zip(seen, lengths, strict=True))
@@ -95,7 +95,7 @@ def _keep(session: Session, network: Network, source: Outputs, target: Outputs) 
     """Write the model, its predictions and the features for the report's pictures, and return the model."""
     data, folder = session.data, session.folder
     if data.frozen:
-        network.backbone = data.backbone
+        network = Network(data.backbone, network.head, frozen=True)
     model = Model(network.cpu().eval(), data.source.classes, session.config, data.shape)
     if folder.writes:
         model.save(folder.model)

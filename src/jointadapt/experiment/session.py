@@ -10,11 +10,8 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from jointadapt.config import Config
-from jointadapt.data import Domain
-from jointadapt.experiment.prepare import Prepared, workers
-from jointadapt.networks.features import features_of
+from jointadapt.experiment.prepare import Prepared
 from jointadapt.runs.folder import RunFolder
-from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track
 from jointadapt.training.distributed import Ranks
 
@@ -70,10 +67,3 @@ class Session:
         """Let the first process (`local`: of each machine) finish the block before the others begin it."""
         with self.fabric.rank_zero_first(local=local):
             yield
-
-    def features(self, domain: Domain) -> Domain:
-        """Return a domain of images by the backbone's features before any training, from the cache or found now."""
-        config = self.config
-        cache = Path(config.cache) if config.cache else default_cache()
-        place = self.fabric.device, cache, workers(config), self.track
-        return features_of(domain, self.data.backbone, config.backbone, *place)

@@ -1,7 +1,7 @@
-"""A name → a backbone: any torchvision or timm network without its classifier, or a small one for arrays."""
+"""A name → a backbone: any torchvision or timm network without its classifier, a small one for arrays, one's own."""
 
-import hashlib
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import timm
@@ -14,41 +14,12 @@ from torch import Tensor, nn
 
 from jointadapt.data import Preprocessing
 from jointadapt.errors import UserError, unknown_name
+from jointadapt.networks.backbone import Backbone, innermost, name_of
+from jointadapt.runtime.registry import Registry
 
 SMALL = ("none", "mlp", "cnn")
+OWN: Registry[Callable[[], nn.Module]] = Registry("backbone", {}, "jointadapt.backbones")
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-
-
-class Backbone(nn.Module):
-    """Images or arrays → the hidden layers that are to be adapted, matrices (n, widths[i]); the last feeds the head.
-
-    `pretrained` says that the weights come from elsewhere: the backbone then learns at a tenth of the head's rate, and
-    its BatchNorm layers keep the statistics they came with.
-    """
-
-    def __init__(
-        self,
-        body: nn.Module,
-        widths: tuple[int, ...],
-        preprocessing: Preprocessing | None = None,
-        pretrained: bool = False,
-    ) -> None:
-        super().__init__()
-        self.body, self.widths, self.preprocessing, self.pretrained = body, widths, preprocessing, pretrained
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the hidden layers of a batch."""
-        layers = self.body(x)
-        return layers if isinstance(layers, tuple) else (layers.flatten(1),)
-
-    def digest(self) -> str:
-        """Return a digest of the weights: the part of a feature cache's key that they are."""
-        digest = hashlib.sha256(repr(self.widths).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(
-                name.encode() + tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-            )
-        return digest.hexdigest()
 
 
 class FullyConnected(nn.Module):
@@ -64,41 +35,85 @@ class FullyConnected(nn.Module):
         return fc6, self.fc7(fc6).relu()
 
 
-def build_backbone(name: str, weights: str = "default", shape: tuple[int, ...] | None = None) -> Backbone:
-    """Return the backbone of that name.
+def build_backbone(
+    name: str | nn.Module, weights: str | None = "default", shape: tuple[int, ...] | None = None
+) -> Backbone:
+    """Return the backbone of that name, or a module of one's own as a backbone.
 
     Args:
-        name: of torchvision's or timm's ("timm/NAME" where both have it), or `none`, `mlp`, `cnn` for arrays.
-        weights: "default" (torchvision's or timm's own, downloaded once), "none" (random), or a file: safetensors, or a
-            .pth that is read with `weights_only=True`. With a file nothing is downloaded.
-        shape: of a row, for the small ones.
+        name: of torchvision's or timm's ("timm/NAME" where both have it); `none`, `mlp`, `cnn` for arrays; that of an
+            entry point `jointadapt.backbones` of an installed package; the import path "module:factory" of what makes a
+            module when it is called; or a module, which is copied (`Backbone.of` says more of it).
+        weights: "default" (torchvision's or timm's own, downloaded once; a module as it is), "none" (random), or a
+            file: safetensors, or a .pth that is read with `weights_only=True`. With a file nothing is downloaded. None:
+            any, as others are put in their place.
+        shape: of a row of arrays; None of image files.
     """
+    if isinstance(name, nn.Module):
+        return _own(name, name_of(name), weights, shape)
+    if ":" in name or name in _installed():
+        return _own(_made(name), name, weights, shape)
     if name in SMALL:
         if shape is None:
             raise UserError(f"the backbone {name!r} is for arrays; for image files choose another, as resnet50.")
-        if weights not in ("default", "none"):
+        if weights not in ("default", "none", None):
             raise UserError(f"the backbone {name!r} takes no weights; leave --weights out, or choose another backbone.")
         return _small(name, shape)
-    if name in torchvision.models.list_models(torchvision.models) or _in_timm(name.removeprefix("timm/")):
-        _check_rows(name, shape)
-    if name.startswith("timm/") or (name not in torchvision.models.list_models(torchvision.models) and _in_timm(name)):
-        return _from_timm(name.removeprefix("timm/"), weights)
-    if name not in torchvision.models.list_models(torchvision.models):
-        raise unknown_name("backbone", name, backbone_names())
-    return _from_torchvision(name, weights)
-
-
-def _check_rows(name: str, shape: tuple[int, ...] | None) -> None:
+    if not _of_libraries(name):
+        raise unknown_name("backbone", name.removeprefix("timm/"), backbone_names())
     if shape is not None and (len(shape) != 3 or shape[0] != 3):
         raise UserError(
             f"the backbone {name!r} needs images of three channels, and rows have shape {shape}; "
             f"choose {', '.join(SMALL)}."
         )
+    in_torchvision = name in torchvision.models.list_models(torchvision.models)
+    backbone = _from_torchvision(name, weights) if in_torchvision else _from_timm(name.removeprefix("timm/"), weights)
+    if shape is not None:
+        backbone.eval().layers_of_rows(shape, name)
+    return backbone
 
 
 def backbone_names() -> list[str]:
-    """Return every name `build_backbone` takes: the small ones, torchvision's, timm's."""
-    return [*SMALL, *torchvision.models.list_models(torchvision.models), *timm.list_models()]
+    """Return every name `build_backbone` takes: the small ones, those of packages, torchvision's, timm's."""
+    return [*SMALL, *_installed(), *torchvision.models.list_models(torchvision.models), *timm.list_models()]
+
+
+def _installed() -> list[str]:
+    """Return the names that installed packages add; one of ours stays ours."""
+    return [name for name in OWN.installed if name not in SMALL and not _of_libraries(name)]
+
+
+def _made(name: str) -> nn.Module:
+    """Return what the factory of an entry point, or at an import path, makes."""
+    factory = OWN[name]
+    try:
+        made = factory if isinstance(factory, nn.Module) else factory()
+    except Exception as error:
+        # Whatever a factory raises; one that wants arguments, first of all.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise UserError(f"the backbone {name!r} cannot be made ({reason}); name what needs no arguments.") from error
+    if not isinstance(made, nn.Module):
+        raise UserError(f"the backbone {name!r} has to be a torch.nn.Module, or make one; it is {type(made).__name__}.")
+    return made
+
+
+def _own(module: nn.Module, name: str, weights: str | None, shape: tuple[int, ...] | None) -> Backbone:
+    """Return a module as a backbone that knows its widths, with weights from a file where one is given."""
+    backbone = Backbone.of(module)
+    if weights == "none":
+        raise UserError(f"the backbone {name!r} brings weights of its own; leave --weights out, or give a file.")
+    if weights not in ("default", None):
+        backbone = copy.deepcopy(backbone)
+        try:
+            innermost(backbone).load_state_dict(dict(_read_weights(Path(weights))))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(f"{weights} does not fit the backbone {name} ({reason}); give its state_dict.") from error
+    return backbone if backbone.widths else backbone.measured(shape)
+
+
+def _of_libraries(name: str) -> bool:
+    return name in torchvision.models.list_models(torchvision.models) or _in_timm(name.removeprefix("timm/"))
 
 
 def _in_timm(name: str) -> bool:
@@ -109,7 +124,8 @@ def _small(name: str, shape: tuple[int, ...]) -> Backbone:
     if name == "cnn":
         if len(shape) != 3:
             raise UserError(f"the backbone 'cnn' needs images, rows of shape (channels, h, w); got rows of {shape}.")
-        stages = [_convolution(shape[0], 32), nn.MaxPool2d(2), _convolution(32, 64), nn.AdaptiveAvgPool2d(4)]
+        pooling = nn.MaxPool2d((min(shape[1], 2), min(shape[2], 2)))  # a side of one pixel stays as it is
+        stages = [_convolution(shape[0], 32), pooling, _convolution(32, 64), nn.AdaptiveAvgPool2d(4)]
         return Backbone(nn.Sequential(*stages, nn.Flatten()), (64 * 16,))
     flat = int(torch.Size(shape).numel())
     if name == "mlp":
@@ -122,7 +138,7 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 5, padding=2), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-def _from_torchvision(name: str, weights: str) -> Backbone:
+def _from_torchvision(name: str, weights: str | None) -> Backbone:
     enum = torchvision.models.get_model_weights(name)
     # The first set (IMAGENET1K_V1) is the one that the field's tables were made with.
     chosen = next(iter(enum))
@@ -131,7 +147,7 @@ def _from_torchvision(name: str, weights: str) -> Backbone:
     if extra:
         vars(model)["transform_input"] = True  # as torchvision does with these two networks' published weights
     _load(model, name, weights, lambda: chosen.get_state_dict(progress=False))
-    return Backbone(*_trunk(model, name), _torchvision_preprocessing(chosen), pretrained=weights != "none")
+    return Backbone(*_trunk(model, name), _torchvision_preprocessing(chosen), pretrained=weights not in ("none", None))
 
 
 def _trunk(model: nn.Module, name: str) -> tuple[nn.Module, tuple[int, ...]]:
@@ -167,7 +183,7 @@ def _torchvision_preprocessing(weights: torchvision.models.WeightsEnum) -> Prepr
     )
 
 
-def _from_timm(name: str, weights: str) -> Backbone:
+def _from_timm(name: str, weights: str | None) -> Backbone:
     if not _in_timm(name):
         raise unknown_name("backbone", name, timm.list_models())
     try:
@@ -182,11 +198,11 @@ def _from_timm(name: str, weights: str) -> Backbone:
     )
     with torch.inference_mode():  # `num_features` is not what some networks' heads give out
         width = model.eval()(torch.zeros(1, *data["input_size"])).shape[-1]
-    return Backbone(model, (width,), preprocessing, pretrained=weights != "none")
+    return Backbone(model, (width,), preprocessing, pretrained=weights not in ("none", None))
 
 
-def _load(model: nn.Module, name: str, weights: str, download) -> None:
-    if weights == "none":
+def _load(model: nn.Module, name: str, weights: str | None, download) -> None:
+    if weights in ("none", None):
         return
     if weights == "default":
         try:

@@ -1,58 +1,106 @@
-"""A frozen backbone runs once: what it makes of a domain."""
+"""A frozen backbone runs once: what it makes of a domain, and who decides that."""
 
 import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from jointadapt.data import Domain, extract
 from jointadapt.errors import UserError
-from jointadapt.networks.backbones import Backbone
+from jointadapt.networks.backbone import Backbone
+from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
 
+ROWS_AT_ONCE = 256
 
-class Recorded(nn.Module):
-    """What a frozen backbone gave, its layers side by side in a row, split again."""
 
-    def __init__(self, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        self.widths = widths
+class PrecomputedFeatures(Backbone):
+    """Stands for a frozen backbone whose features are rows already, its layers side by side: splits them again.
+
+    Args:
+        widths: of the layers.
+        digest: of the backbone it stands for, where that has to be known again.
+    """
+
+    def __init__(self, widths: Sequence[int], digest: str = "") -> None:
+        super().__init__(nn.Identity(), widths, pretrained=True)
+        self._digest = digest
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the layers."""
         return x.split(self.widths, dim=1)
 
-
-def recorded(backbone: Backbone) -> Backbone:
-    """Return the backbone that stands for a frozen one when its features are rows already."""
-    return Backbone(Recorded(backbone.widths), backbone.widths, pretrained=True)
-
-
-def features_of(
-    domain: Domain,
-    backbone: Backbone,
-    name: str,
-    device: torch.device,
-    cache: Path,
-    workers: int = 0,
-    track: Track = silent,
-) -> Domain:
-    """Return a domain of images with the frozen backbone's layers, side by side, as rows (n, Σ widths), from the cache.
-
-    The backbone is left as it is; a copy in evaluation mode runs on the device.
-    """
-    if backbone.preprocessing is None:
-        raise UserError(f"the backbone {name!r} is for arrays; for image files choose another, as resnet50.")
-    embedding = copy.deepcopy(backbone).eval().to(device)
-
-    def embed(x: Tensor) -> Tensor:
-        return torch.cat(embedding(x.to(device)), 1)
-
-    key = f"{name} {backbone.digest()}"
-    return extract(domain, embed, backbone.preprocessing.evaluation(), key, cache, workers, track=track)
+    def digest(self) -> str:
+        """Return the digest of the backbone's weights."""
+        return self._digest
 
 
 def usable_device() -> torch.device:
     """Return a CUDA device where there is one, else the CPU: where features are found when no run says where."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """A backbone as it is now, and the domains as a network with it is handed them.
+
+    Here alone it is decided whose features are extracted once, before the training.
+
+    Args:
+        backbone: it is left as it is; a copy in evaluation mode runs on the device.
+        name: of the backbone.
+        frozen: whether training leaves it as it is; "auto": a named one that image files pass, and no other.
+        cache: where features of image files are kept.
+    """
+
+    backbone: Backbone
+    name: str
+    frozen: bool | Literal["auto"] = "auto"
+    cache: Path = field(default_factory=default_cache)
+    device: torch.device = field(default_factory=usable_device)
+    workers: int = 0
+    track: Track = silent
+
+    def freezes(self, domain: Domain) -> bool:
+        """Return whether the backbone stays as it is when a network is trained on this domain."""
+        if domain.precomputed:
+            return True
+        return domain.holds_images and not self.backbone.own if self.frozen == "auto" else self.frozen
+
+    def prepared(self, domain: Domain) -> Domain:
+        """Return the domain as a network is handed it: of a frozen backbone its features, else what it holds."""
+        return self._extracted(domain) if self.freezes(domain) else domain
+
+    def as_rows(self, domain: Domain) -> Domain:
+        """Return the domain as rows to be compared: of image files the backbone's features, else what it holds."""
+        return self._extracted(domain) if domain.holds_images else domain
+
+    def _extracted(self, domain: Domain) -> Domain:
+        """Return the domain with the backbone's layers, side by side, as rows (n, Σ widths)."""
+        if domain.precomputed:
+            return domain
+        embedding = copy.deepcopy(self.backbone).eval().to(self.device)
+
+        def embed(x: Tensor) -> Tensor:
+            return torch.cat(embedding(x.to(self.device)), 1)
+
+        if not domain.holds_images:
+            return _embedded(domain, embed, self.track)
+        if self.backbone.preprocessing is None:
+            raise UserError(f"the backbone {self.name!r} is for arrays; for image files choose another, as resnet50.")
+        key = f"{self.name} {self.backbone.digest()}" + (f" {self.backbone.probe}" if self.backbone.own else "")
+        transform = self.backbone.preprocessing.evaluation()
+        return extract(domain, embed, transform, key, self.cache, self.workers, track=self.track)
+
+
+@torch.inference_mode()
+def _embedded(domain: Domain, embed: Callable[[Tensor], Tensor], track: Track) -> Domain:
+    """Return a domain of arrays with what an embedding makes of them as rows."""
+    starts = range(0, len(domain), ROWS_AT_ONCE)
+    parts = (domain.rows(range(start, min(start + ROWS_AT_ONCE, len(domain)))) for start in starts)
+    features = [embed(x).float().cpu() for x in track(parts, len(starts), f"features of {domain.name}")]
+    return replace(domain, content=torch.cat(features).clone(), precomputed=True)

@@ -1,4 +1,4 @@
-"""Backbone + bottleneck + classifier → `Activations`; gradient reversal."""
+"""Backbone and head → a network that shows its hidden layers, as `Activations`."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.networks.backbones import Backbone
+from jointadapt.networks.backbone import Backbone
 
 BACKBONE_RATE = 0.1
 
@@ -40,32 +40,26 @@ class Activations(NamedTuple):
         )
 
 
-class Network(nn.Module):
-    """A classifier whose hidden layers can be seen.
+class Head(nn.Module):
+    """What is new in a network: the backbone's hidden layers → `Activations`.
 
-    The last hidden layer of the backbone passes a bottleneck (linear, BatchNorm, ReLU, dropout), which then stands in
-    its place; `bottleneck=0` leaves it out. None is JAN's own choice: 256, but 0 behind fc7 of AlexNet and VGG.
+    The last hidden layer passes a bottleneck (linear, BatchNorm, ReLU, dropout), which then stands in its place;
+    `bottleneck=0` leaves it out. None is JAN's own choice: 256, but 0 behind fc7 of AlexNet and VGG. A linear
+    classifier stands behind it.
 
-    BatchNorm: a pretrained backbone keeps the statistics it came with (evaluation mode), so no domain moves them. The
-    layers that are new are one map for both domains: when a method looks at the target, the network is called once with
-    source and target rows together, and the statistics of that pooled batch normalise both. A source-only model never
-    sees a target row. Statistics of each domain apart would align the domains' means whatever their label proportions
-    are, and cost JAN accuracy (docs/methods.md has the numbers).
+    Args:
+        inputs: the widths of the backbone's hidden layers.
+
+    `widths` are those of the paper's L: the hidden layers as they are adapted, the classes last.
     """
 
     def __init__(
-        self,
-        backbone: Backbone,
-        classes: int,
-        bottleneck: int | None = None,
-        dropout: float = 0.5,
-        frozen: bool = False,
+        self, inputs: Sequence[int], classes: int, bottleneck: int | None = None, dropout: float = 0.5
     ) -> None:
         super().__init__()
-        self.backbone, self.frozen = backbone, frozen
         if bottleneck is None:
-            bottleneck = 0 if len(backbone.widths) > 1 else 256
-        *hidden, last = (int(width) for width in backbone.widths)
+            bottleneck = 0 if len(inputs) > 1 else 256
+        *hidden, last = (int(width) for width in inputs)
         width = bottleneck or last
         if bottleneck:
             linear = nn.Linear(last, bottleneck)
@@ -77,18 +71,42 @@ class Network(nn.Module):
             self.bottleneck = nn.Identity()
         self.classifier = nn.Linear(width, classes)
         self.widths = (*hidden, width, classes)
-        backbone.requires_grad_(not frozen)
 
-    def forward(self, x: Tensor) -> Activations:
-        """Return the activations of a batch."""
-        return self.head(self.backbone(x))
-
-    def head(self, hidden: Sequence[Tensor]) -> Activations:
-        """Return the activations from the backbone's layers: what is new in this network, without the backbone."""
+    def forward(self, hidden: Sequence[Tensor]) -> Activations:
+        """Return the activations of a batch from the backbone's hidden layers."""
         *hidden, last = hidden
         features = self.bottleneck(last)
         logits = self.classifier(features)
         return Activations(features, logits, (*hidden, features, wide(logits).softmax(1)))
+
+
+class Network(nn.Module):
+    """A backbone and the head behind it: a classifier whose hidden layers can be seen.
+
+    BatchNorm: a pretrained backbone keeps the statistics it came with (evaluation mode), so no domain moves them. The
+    head is one map for both domains: when a method looks at the target, it is called once with source and target rows
+    together, and the statistics of that pooled batch normalise both. A source-only model never sees a target row.
+    Statistics of each domain apart would align the domains' means whatever the shift of their labels, and cost JAN
+    accuracy (docs/methods.md has the numbers).
+
+    Args:
+        frozen: the backbone stays as it is.
+    """
+
+    def __init__(self, backbone: Backbone, head: Head, frozen: bool = False) -> None:
+        super().__init__()
+        self.backbone, self.head, self.frozen = backbone, head, frozen
+        if frozen:
+            backbone.requires_grad_(False)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths of the layers that are adapted, the classes last."""
+        return self.head.widths
+
+    def forward(self, x: Tensor) -> Activations:
+        """Return the activations of a batch."""
+        return self.head(self.backbone(x))
 
     def train(self, mode: bool = True) -> "Network":
         """Set the training mode; a frozen backbone, and BatchNorm in a pretrained one, stay in evaluation mode."""
@@ -106,7 +124,7 @@ class Network(nn.Module):
         rate = BACKBONE_RATE if self.backbone.pretrained else 1.0
         groups = [
             {"params": [*self.backbone.parameters()], "rate": rate},
-            {"params": [*self.bottleneck.parameters(), *self.classifier.parameters()], "rate": 1.0},
+            {"params": [*self.head.parameters()], "rate": 1.0},
         ]
         return [
             {**group, "params": trained}

@@ -1,24 +1,43 @@
 """A trained classifier: in memory, and as one file that needs nothing else."""
 
+import copy
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from jointadapt.config import Config, from_record
-from jointadapt.data import Domain
+from jointadapt.config import Config, fitting, from_record
+from jointadapt.data import Domain, Preprocessing
 from jointadapt.errors import UserError
 from jointadapt.evaluation.calibration import tempered
-from jointadapt.evaluation.predict import activations
+from jointadapt.evaluation.predict import ModelOutputs, network_outputs
+from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
-from jointadapt.networks.features import recorded
-from jointadapt.networks.network import Network
+from jointadapt.networks.features import FeatureExtractor, PrecomputedFeatures
+from jointadapt.networks.network import Head, Network
 from jointadapt.runtime.files import write_atomically
 from jointadapt.runtime.progress import Track, silent
+
+FORMAT = 2
+# The names of options in files of the first format, which says none.
+RENAMED = {
+    "hidden": "discriminator_width",
+    "head": "second_classifier_width",
+    "memory": "centroid_memory",
+    "pseudo": "pseudo_label_weight",
+    "threshold": "confidence_threshold",
+    "temperature": "mcc_temperature",
+    "sharpness": "sam_rho",
+    "accumulate": "recompute_chunks",
+    "rate_slope": "lr_alpha",
+    "ramp": "trade_off_warm_up",
+}
 
 
 @dataclass(frozen=True)
@@ -34,67 +53,202 @@ class Model:
     shape: tuple[int, ...] | None = None
     temperature: float = 1.0
 
-    def activations(
-        self, domain: Domain, track: Track = silent, pictured: Collection[int] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return features (n, d) and probabilities (n, classes) of a domain of images, or of arrays as trained on.
+    def outputs(
+        self,
+        domain: Domain,
+        track: Track = silent,
+        *,
+        cache: Path | None = None,
+        pictured: Collection[int] | None = None,
+    ) -> ModelOutputs:
+        """Return features (n, d) and probabilities (n, classes) of a domain.
 
-        Of `pictured` rows only, features are kept; None: of all.
+        Args:
+            domain: of images, of arrays as trained on, or of what the backbone has made of either (`extractor`).
+            cache: with one, a frozen backbone's features are taken from there, and kept there.
+            pictured: of these rows only features are kept; None: of all.
         """
-        if domain.shape != self.shape:
+        self.check(domain)
+        if cache is not None:
+            domain = self.extractor(cache, track=track).prepared(domain)
+        if domain.precomputed:
+            head = Network(PrecomputedFeatures(self.network.backbone.widths), self.network.head)
+            return network_outputs(head, domain, track=track, pictured=pictured)
+        batch_size = 32 if domain.holds_images else 1024
+        return network_outputs(self.network, domain, batch_size, track, pictured)
+
+    def check(self, domain: Domain) -> None:
+        """Raise a `UserError` for a domain that the model does not read."""
+        width = (sum(self.network.backbone.widths),)
+        if (width if domain.precomputed else self.shape) != domain.shape:
             kinds = [f"arrays with rows of shape {s}" if s else "image files" for s in (self.shape, domain.shape)]
             raise UserError(f"this model reads {kinds[0]}, and {domain.name!r} holds {kinds[1]}.")
-        preprocessing = self.network.backbone.preprocessing
-        transform = preprocessing.evaluation() if preprocessing else None
-        batch_size = 32 if domain.holds_images else 1024
-        return activations(self.network, domain, transform, batch_size, track, pictured=pictured)
 
-    def activations_of_features(self, features: Domain, track: Track = silent) -> tuple[Tensor, Tensor]:
-        """Return the same of a domain whose rows are what the model's backbone made of its images (`features_of`)."""
-        backbone = self.network.backbone
-        self.network.backbone = recorded(backbone)
-        try:
-            return activations(self.network, features, track=track)
-        finally:
-            self.network.backbone = backbone
+    def extractor(self, cache: Path, workers: int = 0, track: Track = silent) -> FeatureExtractor:
+        """Return what makes features of domains by the model's backbone."""
+        name, network = self.config.backbone, self.network
+        return FeatureExtractor(network.backbone, name, network.frozen, cache, workers=workers, track=track)
 
     def predict_proba(self, domain: Domain, track: Track = silent) -> Tensor:
         """Return class probabilities (n, classes)."""
-        return tempered(self.activations(domain, track, pictured=())[1], self.temperature)
+        return tempered(self.outputs(domain, track, pictured=()).probabilities, self.temperature)
 
     def predict(self, domain: Domain, track: Track = silent) -> list[str]:
         """Return the name of the most probable class of each row."""
         return [self.classes[index] for index in self.predict_proba(domain, track).argmax(1).tolist()]
 
     def save(self, path: Path) -> None:
-        """Write weights, classes and what decided the numbers as one safetensors file."""
+        """Write weights, classes and what decided the numbers as one safetensors file.
+
+        Trained on precomputed features it holds the head alone, and of the backbone what its weights are known by.
+        """
         # One entry, as safetensors writes several in an order of chance; and nothing of where it was trained.
-        about = {"classes": self.classes, "config": self.config.numbers(), "shape": self.shape}
-        about["temperature"] = self.temperature
-        metadata = {"jointadapt": json.dumps(about)}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        write_atomically(path, lambda file: file.write(save(tensors, metadata)))
+        backbone = self.network.backbone
+        about = {
+            "format": FORMAT,
+            "classes": self.classes,
+            "config": self.config.numbers(),
+            "shape": self.shape,
+            "temperature": self.temperature,
+            "frozen": self.network.frozen,
+            "backbone": backbone.digest() if isinstance(backbone, PrecomputedFeatures) else None,
+            "preprocessing": vars(backbone.preprocessing) if backbone.own and backbone.preprocessing else None,
+        }
+        # Clones, as safetensors refuses tensors that share their memory.
+        tensors = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in self.network.state_dict().items()
+        }
+        write_atomically(path, lambda file: file.write(save(tensors, {"jointadapt": json.dumps(about)})))
 
     @classmethod
-    def load(cls, path: str | Path) -> "Model":
+    def load(
+        cls, path: str | Path, *, backbone: str | nn.Module | None = None, weights: str | Path | None = None
+    ) -> "Model":
         """Return the model of a run folder, or of its `model.safetensors`.
 
-        One that was trained on recorded features holds the new layers only; its backbone is built from its weights.
+        Args:
+            backbone: the one it was trained with, where that is a module of one's own; it is copied.
+            weights: the file of a backbone's weights, where the model holds the head alone and the file has moved.
         """
         path = Path(path)
-        file = path / "model.safetensors" if path.is_dir() else path
+        file = _ModelFile.read(path / "model.safetensors" if path.is_dir() else path, path)
+        body = file.build_backbone(backbone, None if weights is None else str(weights))
+        config = file.config
+        head = Head(body.widths, len(file.classes), config.bottleneck_width, config.dropout)
+        network = Network(body, head, file.frozen)
+        file.load_into(network, given=backbone is not None)
+        return cls(network.eval(), file.classes, file.config, file.shape, file.temperature)
+
+
+@dataclass(frozen=True)
+class _ModelFile:
+    """What a model's file holds.
+
+    Args:
+        digest: of the backbone, where the file holds the head alone and says it.
+        preprocessing: of a backbone of one's own.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    classes: tuple[str, ...]
+    config: Config
+    shape: tuple[int, ...] | None
+    temperature: float
+    frozen: bool
+    digest: str | None
+    preprocessing: Preprocessing | None
+
+    @classmethod
+    def read(cls, file: Path, given: Path) -> "_ModelFile":
+        """Return what a file holds, also one of the first format."""
         if not file.is_file():
-            raise UserError(f"{path} holds no trained model (model.safetensors); give the folder of a finished run.")
+            raise UserError(f"{given} holds no trained model (model.safetensors); give the folder of a finished run.")
         try:
             with safe_open(file, framework="pt") as opened:
                 about = json.loads((opened.metadata() or {})["jointadapt"])
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            classes, shape = tuple(about["classes"]), tuple(about["shape"] or ()) or None
-            config, temperature = from_record(about["config"]), float(about.get("temperature", 1.0))
-            whole = any(name.startswith("backbone.") for name in tensors) or shape is not None
-            backbone = build_backbone(config.backbone, "none" if whole else config.weights, shape)
-            network = Network(backbone, len(classes), config.bottleneck_width, config.dropout)
-            network.load_state_dict(tensors if whole else {**backbone.state_dict(prefix="backbone."), **tensors})
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"{file} is no model of jointadapt ({' '.join(str(error).split())[:160]}).") from error
-        return cls(network.eval(), classes, config, shape, temperature)
+            if "format" not in about:
+                tensors, about = _as_now(tensors, about)
+            if about["format"] != FORMAT:
+                raise ValueError(f"its format is {about['format']}, this version reads {FORMAT} and older")
+            classes, shape, config = tuple(about["classes"]), tuple(about["shape"] or ()) or None, about["config"]
+            numbers = float(about["temperature"]), bool(about["frozen"])
+            preprocessing = about["preprocessing"] and Preprocessing(**about["preprocessing"])
+            return cls(file, tensors, classes, from_record(config), shape, *numbers, about["backbone"], preprocessing)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise _no_model(file, error) from error
+
+    @property
+    def whole(self) -> bool:
+        """Whether it holds the backbone's weights, as far as it has any."""
+        return any(name.startswith("backbone.") for name in self.tensors) or self.shape is not None
+
+    def build_backbone(self, given: str | nn.Module | None, weights: str | None) -> Backbone:
+        """Return the backbone that was given, else the configuration's; of a head alone with the weights it had.
+
+        A name that a file gives is looked up, but nothing at an import path is run for a file's sake.
+        """
+        name = self.config.backbone
+        if isinstance(given, str) and given != name and ":" not in name:
+            raise UserError(f"{self.path} was trained with the backbone {name}; leave --backbone out.")
+        if given is None and ":" in name:
+            raise UserError(
+                f"{self.path} was trained with a backbone of one's own, {name}; give it again with --backbone "
+                "module:factory, or Model.load(path, backbone=…)."
+            )
+        if self.whole and weights:
+            raise UserError(f"{self.path} holds the weights of its backbone; leave --weights out.")
+        body = name if given is None else given
+        if self.whole or isinstance(body, nn.Module):
+            backbone = copy.deepcopy(build_backbone(body, weights, self.shape))
+        else:
+            backbone = build_backbone(body, self._weights(weights), self.shape)
+        if not self.whole and self.digest not in (None, backbone.digest()):
+            raise UserError(
+                f"{self.path} holds the head alone, and was trained with other weights of {name} than there are now "
+                f"({weights or self.config.weights}); give those with --weights FILE, or Model.load(path, weights=…)."
+            )
+        if backbone.own and self.preprocessing is not None:
+            backbone.preprocessing = self.preprocessing
+        return backbone
+
+    def _weights(self, given: str | None) -> str:
+        """Return where the weights of the backbone are; a `UserError` where they cannot be found again."""
+        weights = given or self.config.weights
+        if weights == "none":
+            raise UserError(f"{self.path} holds the head alone, and nobody kept the random weights of its backbone.")
+        if weights != "default" and not Path(weights).is_file():
+            raise UserError(
+                f"{self.path} holds the head alone, and the weights of its backbone, {weights}, are not there; give "
+                "the file with --weights FILE, or Model.load(path, weights=…)."
+            )
+        return weights
+
+    def load_into(self, network: Network, given: bool) -> None:
+        """Give a network the file's weights."""
+        part = network if self.whole else network.head
+        tensors = {name if self.whole else name.removeprefix("head."): x for name, x in self.tensors.items()}
+        try:
+            part.load_state_dict(tensors)
+        except RuntimeError as error:
+            if given:
+                reason = " ".join(str(error).split())[:160]
+                raise UserError(f"the backbone that was given is not the one of {self.path} ({reason}).") from error
+            raise _no_model(self.path, error) from error
+
+
+def _no_model(file: Path, error: Exception) -> UserError:
+    return UserError(f"{file} is no model of jointadapt ({' '.join(str(error).split())[:160]}).")
+
+
+def _as_now(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors and description of a file of the first format as they are called now."""
+    of_head = ("bottleneck.", "classifier.")
+    tensors = {f"head.{name}" if name.startswith(of_head) else name: x for name, x in tensors.items()}
+    renamed = {str(RENAMED.get(name, name)): value for name, value in about["config"].items()}
+    config = fitting(renamed, renamed["method"])
+    frozen = config["frozen"] and about["shape"] is None
+    since = {"format": FORMAT, "config": config, "frozen": frozen, "backbone": None, "preprocessing": None}
+    return tensors, {"temperature": 1.0, **about, **since}

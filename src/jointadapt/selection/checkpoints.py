@@ -8,7 +8,7 @@ from torch import Tensor
 
 from jointadapt.data import Domain
 from jointadapt.evaluation.metrics import Evaluation, evaluate, oracle
-from jointadapt.evaluation.predict import activations
+from jointadapt.evaluation.predict import network_outputs
 from jointadapt.networks.network import Network
 from jointadapt.selection.criteria import CRITERIA, Evidence, choose, hold_out, scores
 from jointadapt.selection.guard import eligible
@@ -66,17 +66,15 @@ class Candidates:
     def _judge(self, step: int, network: Network) -> dict[str, Any] | None:
         """Return what the criteria say of a network; None of one about to diverge, which is no candidate."""
         seen = copy.deepcopy(network).float().eval()
-        preprocessing = seen.backbone.preprocessing
-        transform = preprocessing.evaluation() if preprocessing and self.target.holds_images else None
-        evidence = Evidence(*activations(seen, self.target, transform))
+        evidence = Evidence(*network_outputs(seen, self.target))
         if not (evidence.target_features.isfinite().all() and evidence.target_probabilities.isfinite().all()):
             return None
         if self.held_out is not None:
-            sources = activations(seen, self.source, transform)
+            sources = network_outputs(seen, self.source)
             evidence = replace(
                 evidence,
-                source_features=sources[0],
-                source_probabilities=sources[1],
+                source_features=sources.features,
+                source_probabilities=sources.probabilities,
                 source_labels=self.source.labels,
                 held_out=self.held_out,
             )

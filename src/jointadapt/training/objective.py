@@ -82,7 +82,7 @@ class Objective(nn.Module):
         return [self.ranks.gather(layer, lengths) for layer in layers]
 
     def _with_reversed_logits(self, sample: Activations | None) -> Activations | None:
-        return sample and sample._replace(reversed_logits=self.network.classifier(reverse(sample.features)))
+        return sample and sample._replace(reversed_logits=self.network.head.classifier(reverse(sample.features)))
 
     def follow(self) -> None:
         """Let the teacher follow the network; to be called after each step."""

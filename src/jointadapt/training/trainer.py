@@ -201,7 +201,7 @@ class Trainer:
         """Return what the network makes of the last batch: one more forward, in evaluation mode."""
         assert self.batch is not None
         network, method = self.objective.module.network.eval(), self.objective.module.method
-        classes, spreads, dtype = [], [], network.classifier.weight.dtype
+        classes, spreads, dtype = [], [], network.head.classifier.weight.dtype
         for x, used in ((self.batch[0], method.needs.source), (self.batch[2], method.needs.target)):
             if used:
                 seen, lengths = network(x.to(dtype)), self.ranks.numbers(len(x), device=x.device)
