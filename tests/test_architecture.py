@@ -107,7 +107,9 @@ def test_only_the_command_line_prints_and_exits():
 VERBS = ("train", "compare", "predict", "evaluate", "suggest-labels", "shift", "analyze", "data check", "ls", "demo")
 
 
-@pytest.mark.parametrize("arguments", ["--version", "--help", *(f"{verb} --help" for verb in VERBS)])
+@pytest.mark.parametrize(
+    "arguments", ["--version", "--help", *(f"{verb} --help" for verb in VERBS), "ls methods", "ls jan-a+mcc"]
+)
 def test_the_command_line_answers_without_the_libraries_it_works_with(arguments):
     code = (
         "import sys\nfrom jointadapt.cli import main\n"

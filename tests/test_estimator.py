@@ -48,6 +48,7 @@ def test_options_reach_the_training():
     x, y, x_t = shifted()
     fitted = AdaptedClassifier(steps=5, options={"estimator": "linear"}).fit(x, y, x_t)
     assert fitted.model_.config.method_options["estimator"] == "linear"
+    assert AdaptedClassifier(steps=5, options={"estimator": "linear"}).fit(x, y).model_.config.method == "source-only"
 
 
 def test_a_target_of_other_columns_is_refused():

@@ -257,6 +257,8 @@ def test_own_kernels_take_the_place_of_the_methods() -> None:
 def test_own_kernels_are_no_flag(command: Command) -> None:
     assert "--kernels" not in command("train", "--help").out
     assert "kernels (Python only)" in command("ls", "jan").out
+    with pytest.raises(UserError, match="kernels = 'mean': it is an object, which only Python can give"):
+        make_config({"kernels": "mean"})
 
 
 # What was given, and what it came to
@@ -387,7 +389,9 @@ def test_toml_and_back(tmp_path: Path) -> None:
 def test_ls_tells_of_one_method(command: Command) -> None:
     text = command("ls", "jan").out
     assert text.startswith("jan: JMMD² of all layers jointly")
-    assert "  --output-bandwidth mean|median|NUMBER\n      γ of the softmax layer. [1.68]\n" in text
+    assert (
+        "  --output-bandwidth mean|median|NUMBER\n      γ of the softmax layer. [1.68]\n      Of jan, jan-a.\n" in text
+    )
     told = json.loads(command("ls", "jan+mcc", "--json").out)
     assert {*told["about"]} == {"jan", "mcc"}
     row = next(row for row in told["options"] if row["name"] == "mcc_temperature")

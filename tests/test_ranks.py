@@ -27,7 +27,7 @@ import rank_equality
 
 FLOAT32, FLOAT64 = 1e-6, 1e-10
 """Differences of the first step's terms, and of its gradients relative to the largest, from one process."""
-ROUNDED = {"afn": 2, "shot": 2, "jan-a": 2, "jan-a+mcc --sharpness 0.05": 2}
+ROUNDED = {"afn": 2, "shot": 2, "jan-a": 2, "jan-a+mcc --sam-rho 0.05": 2}
 """Times FLOAT32 that the gradients of these may differ: with other instructions of the CPU, AFN's and JAN-A's do
 by 1.3e-6."""
 TRAINED = 100

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from jointadapt.config import BASELINE
+from jointadapt.config import BASELINE, fitting
 from jointadapt.data import from_arrays
 from jointadapt.experiment import train
 
@@ -17,7 +17,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
     """A classifier trained on labelled source rows and unlabelled target rows, as scikit-learn's estimators are used.
 
     Args:
-        method: how to adapt; a name of `METHODS`.
+        method: how to adapt; a name of `METHODS`, or a subclass of `Method`.
         backbone: "none" (rows are features already) or "mlp".
         bottleneck, dropout, steps, batch_size, learning_rate: as in `Config`.
         random_state: the seed of everything, an integer.
@@ -66,13 +66,12 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"a classifier needs two classes or more; y holds one class only ({self.classes_[0]!r}).")
         adapts = X_target is not None
         target = validate_data(self, X_target, reset=False) if adapts else X
+        options = self._run_options()
+        if not adapts:
+            options = {**fitting(options, BASELINE), "method": BASELINE}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "(.*)fewer than a batch", UserWarning)
-            run = train(
-                (X, indices),
-                target,
-                **{**self._run_options(), **({} if adapts else {"method": BASELINE})},
-            )
+            run = train((X, indices), target, **options)
         self.model_ = run.model
         return self
 

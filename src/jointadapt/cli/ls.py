@@ -1,6 +1,5 @@
 """`jointadapt ls`: what there is by name."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -8,7 +7,8 @@ import click
 from jointadapt.cli.flags import default_of, type_of
 from jointadapt.cli.printing import as_json, print_json
 from jointadapt.errors import unknown_name
-from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS, describe, options_of
+from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS, all_options, describe, options_of
+from jointadapt.runtime.options import Option
 
 KINDS = ("methods", "backbones", "benchmarks", "recipes")
 ABOUT_AUTO = f"Trains several ({', '.join(CANDIDATES)}), and chooses without target labels."
@@ -50,27 +50,23 @@ def _names() -> dict[str, list[str]]:
 
 
 def _tell(method: str, json_: bool) -> None:
-    """Print what a method, or a sum of some, is and which options it has."""
+    """Print what a method, or a sum of some, is, and its options with all methods that have them."""
     parts = {method: ABOUT_AUTO} if method == AUTO else {part: _about(part) for part in method.split("+")}
-    options = options_of(method)
+    known = all_options()
+    options = [known.get(name, option) for name, option in options_of(method).items()]
     if json_:
-        rows = [_row(option, type_of(option), default_of(option)) for option in options.values()]
-        print_json({"method": method, "about": parts, "options": rows})
+        print_json({"method": method, "about": parts, "options": [_row(option) for option in options]})
         return
     click.echo("\n\n".join(f"{part}: {about}" for part, about in parts.items()))
-    for option in options.values():
+    for option in options:
         name = f"{option.name} (Python only)" if option.python_only else f"{option.flag} {type_of(option)}"
         given = "" if option.default is None else f" [{default_of(option)}]"
-        click.echo(f"\n  {name}\n      {option.help}{given} {_owners(option.owners, parts)}".rstrip())
+        click.echo(f"\n  {name}\n      {option.help}{given}\n      Of {', '.join(option.owners)}.")
 
 
-def _row(option: Any, type_: str, default: str) -> dict[str, Any]:
-    about = {"name": option.name, "type": type_, "default": default, "help": option.help}
+def _row(option: Option) -> dict[str, Any]:
+    about = {"name": option.name, "type": type_of(option), "default": default_of(option), "help": option.help}
     return {**about, "owners": list(option.owners), "python_only": option.python_only}
-
-
-def _owners(owners: Iterable[str], parts: Iterable[str]) -> str:
-    return f"({', '.join(owners)})" if len([*parts]) > 1 else ""
 
 
 def _about(method: str) -> str:

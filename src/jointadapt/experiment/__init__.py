@@ -80,7 +80,9 @@ def resume(folder: str | Path, track: Track = silent, options: Mapping[str, Any]
     begun = RunFolder(Path(folder))
     if options and not begun.begun:
         return execute(make_config({**options, "out": str(folder)}), backbone=backbone, track=track)
-    then = make_config(begun.read_config().given)
+    kept = begun.read_config()
+    then = make_config(kept.given)
+    check_names(kept.flat(), [then.method])
     _check_as_begun(then, options, begun.path)
     config = make_config({**then.given, **options, "out": str(folder)})
     if not config.benchmark and not (config.source and config.target):
@@ -109,7 +111,8 @@ def execute(
         session = _begin(config, source, target, backbone, track)
         for note in session.data.notes:
             session.warn(note)
-        session.folder.write_config(session.config)
+        if not session.folder.begun:
+            session.folder.write_config(session.config)
         with lost_ranks_told(session.folder.path):
             run = _train_all(session)
             if session.writes and session.config.report:

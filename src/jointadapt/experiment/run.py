@@ -55,11 +55,11 @@ def train_method(session: Session, baseline: Run | None) -> Run:
     config, data, folder = session.config, session.data, session.folder
     if folder.finished:
         return read_finished(session)
-    folder.write_config(config)
     started = time.monotonic()
     expected = expected_shares(baseline, data)
     candidates = Candidates(config.select, data.source, data.target, expected, ranks=session.ranks)
     network = fit(session, candidates, None if baseline is None else baseline.model.network)
+    folder.write_config(config)  # not before: a training that cannot be gone on with leaves its folder as it was
     candidates.settle(network)
     network.float()  # also after training in float64, as rows are float32
     source, target = (_predict(session, network, domain) for domain in (data.source, data.target))

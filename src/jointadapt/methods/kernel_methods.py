@@ -17,7 +17,9 @@ from jointadapt.two_sample import optimal_weights
 Kernels = Sequence[Kernel]
 Layers = Sequence[Tensor]
 
-Estimator = Annotated[Literal["unbiased", "biased", "linear", "fourier"], "Of (J)MMD²."]
+Estimator = Annotated[
+    Literal["unbiased", "biased", "linear", "fourier"], "How (J)MMD² is estimated; linear, fourier: in linear time."
+]
 Bandwidth = Annotated[Positive | BandwidthRule, "γ of hidden layers: mean, median, or a number."]
 Scales = Annotated[Sequence[Positive], "Multiples of γ that are summed."]
 KernelWeights = Annotated[

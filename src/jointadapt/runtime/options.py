@@ -76,6 +76,8 @@ class Option:
 
     def check(self, value: Any) -> Any:
         """Return the value as the option's type has it; a wrong one is a `UserError` of one line."""
+        if self.python_only and isinstance(value, str):
+            raise UserError(f"{self.name} = {value!r}: it is an object, which only Python can give, and no text.")
         if self._type is None:
             return value
         try:
