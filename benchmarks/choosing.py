@@ -28,6 +28,7 @@ from jointadapt import train
 from jointadapt.evaluation.metrics import evaluate
 from jointadapt.methods.registry import CANDIDATES
 from jointadapt.runs.model import Model
+from jointadapt.runs.summary import ModelScores
 
 CLEAR = 0.5
 NAMES = ("source-only", *CANDIDATES)
@@ -104,17 +105,15 @@ def run(case: Case, seed: int) -> Outcome:
         models = [Model.load(path) for path in paths]
         found = [accuracy(model, rows) for model in models]
         criteria = {}
-        if summary["candidates"]:
-            criteria = judged(
-                [model.predict_proba(case.target) for model in models], list(summary["candidates"].values())
-            )
+        if summary.candidates:
+            criteria = judged([model.predict_proba(case.target) for model in models], list(summary.candidates.values()))
     return Outcome(
         case,
         None if None in found else [value for value in found if value is not None],
-        NAMES.index(summary["chosen"]),
-        summary["diagnosis"]["kind"],
+        NAMES.index(summary.chosen),
+        summary.diagnosis.kind,
         criteria,
-        (summary["calibration"]["error_before"], summary["calibration"]["error"]),
+        (summary.calibration.error_before, summary.calibration.error),
     )
 
 
@@ -125,7 +124,7 @@ def accuracy(model: Model, rows: Any) -> float | None:
     return None if found is None else found.accuracy
 
 
-def judged(probabilities: list[Tensor], scores: list[dict[str, Any]]) -> dict[str, list[float]]:
+def judged(probabilities: list[Tensor], scores: list[ModelScores]) -> dict[str, list[float]]:
     """Return what each criterion says of each model; higher is better."""
     entropies = [torch.special.entr(p).sum(1).mean().item() for p in probabilities]
     diversities = [torch.special.entr(p.mean(0)).sum().item() for p in probabilities]
@@ -135,8 +134,8 @@ def judged(probabilities: list[Tensor], scores: list[dict[str, Any]]) -> dict[st
     def agreement(a: Tensor, b: Tensor) -> float:
         return (a == b).double().mean().item()
 
-    geometry = [score["geometry"] for score in scores]
-    neighbours = [score["neighbours"] for score in scores]
+    geometry = [score.geometry for score in scores]
+    neighbours = [score.neighbours for score in scores]
     return {
         "entropy": [-h for h in entropies],
         "information maximisation": [d - h for d, h in zip(diversities, entropies, strict=True)],

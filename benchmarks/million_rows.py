@@ -70,7 +70,7 @@ def training(folder: Path, seed: int) -> str:
 
     options = {"seed": seed, "steps": 200, "baseline": False, "report": False, "device": "cpu"}
     run = train(folder / "source.npy", folder / "target.npy", folder / "run", **options)
-    return f"accuracy {run.summary['evaluation']['accuracy']:.1f} %"
+    return f"accuracy {run.summary.accuracy:.1f} %"
 
 
 def _measure(task: Task, folder: Path, pipe) -> None:

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from statistics import mean
 
-from jointadapt.selection.criteria import CRITERIA
+from jointadapt.selection.registry import CRITERIA
 
 CLEAR = 0.5
 

@@ -128,6 +128,16 @@ def test_source_only_runs_count_once(runs: Path) -> None:
     assert sorted(found) == [(m, s) for m in ("dan", "jan", "source-only") for s in (0, 1)]
 
 
+def test_auto_is_a_run_like_others(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "s.npz", seed=1)
+    write_arrays(tmp_path / "t.npz", seed=2, shift=0.7)
+    options = {"backbone": "none", "bottleneck": 8, "steps": 12, "batch_size": 8, "report": False}
+    train(tmp_path / "s.npz", tmp_path / "t.npz", tmp_path / "run", method="auto", **options)
+    analysis = analyze([tmp_path / "run"])
+    assert [run.method for run in analysis.runs] == ["auto", "source-only", "im", "jan+mcc", "mcc"]
+    assert {row["method"] for row in analysis.specs[-1].rows} == {run.method for run in analysis.runs}
+
+
 def points(figure: Figure) -> set[tuple[float, float]]:
     """Return every point that is drawn, as a line or as a mark."""
     found = set()
@@ -201,10 +211,10 @@ def test_unlabelled_targets_have_no_accuracy(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=x + 1)
     train(tmp_path / "s.npz", tmp_path / "t.npz", tmp_path / "run", steps=12, report=False)
     analysis = analyze([tmp_path / "run"])
-    names = [plate.name for plate in analysis.plates]
+    names = [spec.name for spec in analysis.specs]
     assert names == ["tsne", "a-distance", "jmmd", "convergence"]
     assert any(text.startswith("discrepancy against accuracy") for text in analysis.absent)
-    assert {row["quantity"] for row in analysis.plates[-1].rows} == {"risk on the source", "transfer"}
+    assert {row["quantity"] for row in analysis.specs[-1].rows} == {"risk on the source", "transfer"}
     analysis.write(tmp_path / "out")
 
 
@@ -228,14 +238,14 @@ def test_runs_of_a_benchmark_of_pictures_are_seen_by_their_own_backbone(
     with (tmp_path / "run" / "predictions.csv").open(newline="") as file:
         predicted = [row["class"] for row in csv.DictReader(file)]
     assert [CLASSES[c] for c in found.target.probabilities.argmax(1).tolist()] == predicted
-    assert len(analyze(["run"]).plates) >= 4
+    assert len(analyze(["run"]).specs) >= 4
 
 
 def test_few_rows_have_no_a_distance_and_other_figures(tmp_path: Path) -> None:
     x = normal(FEWEST_PER_DOMAIN - 1, 4).numpy()
     train((x, x[:, 0] > 0), (x + 1, x[:, 0] > 0), tmp_path / "run", steps=4, batch_size=8, report=False)
     analysis = analyze([tmp_path / "run"])
-    assert [plate.name for plate in analysis.plates] == ["tsne", "jmmd", "convergence"]
+    assert [spec.name for spec in analysis.specs] == ["tsne", "jmmd", "convergence"]
     assert analysis.absent[0].startswith("proxy A-distance: 12 rows or more of each domain")
     analysis.write(tmp_path / "out")
 
@@ -245,7 +255,7 @@ def test_runs_on_arrays_in_memory_show_the_rows_they_kept(tmp_path: Path) -> Non
     train((x, x[:, 0] > 0), (x + 1, x[:, 0] > 0), tmp_path / "run", steps=12, report=False)
     analysis = analyze([tmp_path / "run"])
     assert "arrays in memory keep features of up to 300 rows" in analysis.notes[0]
-    assert "jmmd" in [plate.name for plate in analysis.plates]
+    assert "jmmd" in [spec.name for spec in analysis.specs]
 
 
 # The command

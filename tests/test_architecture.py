@@ -104,6 +104,24 @@ def test_only_the_command_line_prints_and_exits():
         assert room_of(file) in ("cli", "__main__") or "print" not in calls(file), file
 
 
+RUN_FILES = {"config.toml", "metrics.jsonl", "predictions.csv", "features.npz", "summary.json", "trade-off.json"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_a_run_folder_has_one_reader(file):
+    """Only `runs` knows its files, `runs/folder.py` writes them, and `runs/reading.py` alone parses any."""
+    named = {n.value for n in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(n, ast.Constant)} & RUN_FILES
+    assert not named or name_of(file) in ("runs/folder.py", "runs/reading.py"), f"{file} names {named}"
+    parsing = {"load", "loads", "reader", "DictReader", "read_text"}
+    assert name_of(file) != "runs/folder.py" or not calls(file) & parsing
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if room_of(f) == "selection"], ids=name_of)
+def test_selection_has_no_function_that_takes_target_labels(file):
+    evaluation = {name for name in imports(file) if name.startswith("jointadapt.evaluation")}
+    assert all(name.startswith("jointadapt.evaluation.predict.") for name in evaluation)
+
+
 VERBS = ("train", "compare", "predict", "evaluate", "suggest-labels", "shift", "analyze", "data check", "ls", "demo")
 
 

@@ -11,11 +11,11 @@ from conftest import Command, draw_folder, write_arrays
 from torch import Tensor
 
 from jointadapt.diagnostics.shift_kind import diagnose, estimated_priors
-from jointadapt.evaluation.calibration import calibration_error, cooling_temperature, tempered
+from jointadapt.evaluation.calibration import calibration_error, softening_temperature, tempered
 from jointadapt.experiment import train
-from jointadapt.methods.registry import CANDIDATES
-from jointadapt.runs.folder import RunFolder
+from jointadapt.methods.registry import CANDIDATES, method_title
 from jointadapt.runs.model import Model
+from jointadapt.runs.reading import read_run
 from jointadapt.selection.models import LEAST_GEOMETRY, choose_model, class_geometry, nearest
 
 CORNERS = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 4.0]])
@@ -154,10 +154,10 @@ def test_two_classes_that_changed_places_are_refused():
 def test_a_model_is_made_no_surer_than_it_is_believed_and_never_surer(believed):
     p = torch.randn(200, 4, generator=torch.Generator().manual_seed(0)).mul(4).softmax(1)
     confidence = p.max(1).values.mean().item()
-    temperature = cooling_temperature(p, believed)
-    cooled = tempered(p, temperature)
-    assert cooled.max(1).values.mean().item() == pytest.approx(min(believed, confidence), abs=1e-5)
-    assert (cooled.argmax(1) == p.argmax(1)).all()
+    temperature = softening_temperature(p, believed)
+    softened = tempered(p, temperature)
+    assert softened.max(1).values.mean().item() == pytest.approx(min(believed, confidence), abs=1e-5)
+    assert (softened.argmax(1) == p.argmax(1)).all()
     assert (temperature == 1) == (believed >= confidence)
 
 
@@ -231,19 +231,20 @@ def test_auto_adapts_where_adapting_helps(tmp_path: Path):
     (x, y), (u, v) = clouds(), clouds(seed=1)
     run = train((x, y), (turned(u, 30), v), out=tmp_path / "run", method="auto", **FAST)
     summary = run.summary
-    assert summary["chosen"] in CANDIDATES
-    assert summary["method"] == f"auto: {summary['chosen']}"
-    assert summary["evaluation"]["accuracy"] > summary["baseline"]["evaluation"]["accuracy"]
-    assert list(summary["candidates"]) == ["source-only", *CANDIDATES]
-    assert summary["candidates"][summary["chosen"]]["evaluation"] == summary["evaluation"]
-    assert summary["verdict"].startswith(f"Chose {summary['chosen']} before source-only")
-    assert run.model.config.method == summary["chosen"]
-    own, candidate = (RunFolder(path) for path in (run.folder, tmp_path / "run" / "candidates" / summary["chosen"]))
-    assert own.read_predictions() == candidate.read_predictions()
-    assert summary["calibration"]["temperature"] == run.model.temperature >= 1
+    assert summary.chosen in CANDIDATES
+    assert summary.method == f"auto: {summary.chosen}"
+    assert summary.baseline is not None
+    assert summary.accuracy > summary.baseline.evaluation.accuracy
+    assert list(summary.candidates) == ["source-only", *CANDIDATES]
+    assert summary.candidates[summary.chosen].evaluation == summary.evaluation
+    assert summary.verdict.startswith(f"Chose {method_title(summary.chosen)} before source-only")
+    assert run.model.config.method == summary.chosen
+    own, candidate = (read_run(path) for path in (run.folder, tmp_path / "run" / "candidates" / summary.chosen))
+    assert [row.predicted for row in own.predictions] == [row.predicted for row in candidate.predictions]
+    assert summary.calibration.temperature == run.model.temperature >= 1
     assert Model.load(run.folder).temperature == run.model.temperature
-    believed = summary["calibration"]["believed_accuracy"]
-    assert 100 * summary["confidence"] <= believed + PER_MILLE or run.model.temperature == 1
+    believed = summary.calibration.believed_accuracy
+    assert 100 * summary.confidence <= believed + PER_MILLE or run.model.temperature == 1
 
 
 @pytest.mark.parametrize("case", ["turned over", "five rows", "as they are"])
@@ -253,9 +254,9 @@ def test_auto_keeps_source_only_where_adapting_would_not_help(case: str):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(.*)(fewer than a batch|not in the target)", UserWarning)
         summary = train((x, y), target, method="auto", **FAST).summary
-    assert summary["chosen"] == "source-only"
-    assert summary["verdict"].startswith("Kept source-only: ")
-    assert summary["evaluation"] == summary["baseline"]["evaluation"]
+    assert summary.chosen == "source-only"
+    assert summary.verdict.startswith("Kept source-only: ")
+    assert summary.evaluation == summary.baseline.evaluation
 
 
 def test_auto_at_the_command_line_resumes_and_reports(command: Command, tmp_path: Path, monkeypatch):
@@ -289,5 +290,5 @@ def test_auto_of_fine_tuned_images_looks_at_the_untrained_features(tmp_path: Pat
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         summary = train(*domains, method="auto", frozen=False, report=False, **options).summary
-    assert summary["diagnosis"]["rows"] == 10
-    assert summary["chosen"] in ("source-only", *CANDIDATES)
+    assert summary.diagnosis.rows == 10
+    assert summary.chosen in ("source-only", *CANDIDATES)

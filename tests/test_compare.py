@@ -35,7 +35,7 @@ from jointadapt.experiment.prepare import Prepared
 from jointadapt.experiment.recipes import recipe_names, recipe_options
 from jointadapt.methods import METHODS
 from jointadapt.runs.model import Model
-from jointadapt.selection.criteria import DEFAULT
+from jointadapt.selection.registry import DEFAULT
 
 THREE = """
 title = "Three"

@@ -88,7 +88,7 @@ def test_training_takes_the_option_and_keeps_it(name: str):
     run = jointadapt.train((x, x[:, 0] > 0), x + 1, kernel_weights="optimal", **given)
     assert run.model.config.method_options["kernel_weights"] == "optimal"
     equal = jointadapt.train((x, x[:, 0] > 0), x + 1, **given)
-    assert run.summary["confidence"] != equal.summary["confidence"]
+    assert run.summary.confidence != equal.summary.confidence
 
 
 def test_another_word_is_refused():

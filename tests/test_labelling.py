@@ -120,11 +120,13 @@ def test_labels_of_target_rows_undo_swapped_classes() -> None:
     options = {"method": "source-only", "steps": 150, "report": False, "baseline": False, "dropout": 0.0}
     labels = Path("few.csv")
     _write(labels, {f"row {row}": str(1 - y[row]) for row in range(20)})
-    without = train((x, y), (far, 1 - y), **options).summary["evaluation"]
-    with_few = train((x, y), (far, 1 - y), target_labels=str(labels), **options).summary["evaluation"]
-    assert without["accuracy"] < 10
-    assert with_few["accuracy"] > 90
-    assert with_few["rows"] == 180
+    without = train((x, y), (far, 1 - y), **options).summary.evaluation
+    with_few = train((x, y), (far, 1 - y), target_labels=str(labels), **options).summary.evaluation
+    assert without is not None
+    assert with_few is not None
+    assert without.accuracy < 10
+    assert with_few.accuracy > 90
+    assert with_few.rows == 180
 
 
 def test_rows_worth_a_label_are_uncertain_and_apart() -> None:

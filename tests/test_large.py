@@ -56,7 +56,7 @@ def test_a_training_on_rows_on_disk_is_that_on_rows_in_memory(tmp_path: Path, mo
         found.append(train(source, target, tmp_path / str(limit), **options))
     files = [(run.folder / "predictions.csv").read_bytes() for run in found]
     assert files[0] == files[1]
-    assert found[0].summary["source_accuracy"] == found[1].summary["source_accuracy"]
+    assert found[0].summary.source_accuracy == found[1].summary.source_accuracy
 
 
 @pytest.mark.usefixtures("small_memory")

@@ -168,7 +168,7 @@ def test_a_source_free_method_sees_no_source_row():
 def test_methods_that_need_more_train_and_come_back(tmp_path, method):
     small = {"second_classifier_width": 8} if "mcd" in method else {}
     run = train(*arrays(), out=tmp_path / "run", method=method, baseline=False, steps=4, report=False, **small)
-    assert run.summary["method"] == method
+    assert run.summary.method == method
     assert isinstance(run.model.network, nn.Module)
 
 

@@ -279,7 +279,7 @@ import time
 import torch
 from jointadapt.selection import checkpoints as module
 from jointadapt.networks.backbone import Backbone
-from jointadapt.selection.checkpoints import Candidates
+from jointadapt.selection.checkpoints import CheckpointSelection
 from jointadapt.data import from_arrays
 from jointadapt.errors import UserError
 from jointadapt.networks.network import Head, Network
@@ -289,22 +289,22 @@ torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(seconds=
 rank = torch.distributed.get_rank()
 domain = from_arrays(torch.randn(6, 2), torch.arange(6) % 2, "a")
 network = Network(Backbone(torch.nn.Identity(), (2,)), Head((2,), 2, bottleneck=0))
-candidates = Candidates("entropy", domain, domain, torch.full((2,), 0.5), ranks=Ranks(rank, 2))
+selection = CheckpointSelection("entropy", domain, domain, torch.full((2,), 0.5), ranks=Ranks(rank, 2))
 module.eligible = lambda *_: True
 for step in range(3):
     with torch.no_grad():
         network.head.classifier.weight.fill_(step)
-    module.scores = lambda evidence: {"entropy": (1 - 2 * rank) * step}
-    candidates.add(step, network)
-candidates.settle(network)
+    module.scores = lambda *_: {"entropy": (1 - 2 * rank) * step}
+    selection.add(step, network)
+selection.settle(network)
 found = {
-    "scores": [entry["scores"]["entropy"] for entry in candidates.entries],
+    "scores": [candidate.scores["entropy"] for candidate in selection.candidates],
     "weight": network.head.classifier.weight[0, 0].item(),
 }
 if rank == 0:
     try:
         with lost_ranks_told(pathlib.Path("run")):
-            candidates.ranks.numbers(1, device=torch.device("cpu"))
+            selection.ranks.numbers(1, device=torch.device("cpu"))
     except UserError as error:
         found["said"] = str(error)
 pathlib.Path(f"{rank}.json").write_text(json.dumps(found))

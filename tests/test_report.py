@@ -14,7 +14,8 @@ from PIL import Image
 
 from jointadapt.reporting import run_figures as figures
 from jointadapt.reporting.html import plain
-from jointadapt.reporting.run_report import read_parts, write_report
+from jointadapt.reporting.run_report import write_report
+from jointadapt.runs.reading import read_run
 
 MOST_BYTES = 1_500_000
 HOSTILE = (
@@ -98,17 +99,22 @@ def write_run(
         "classes": classes,
         "source": {"path": "amazon", "rows": rows, "labelled": True, "skipped": 0},
         "target": {"path": "webcam", "rows": rows, "labelled": labels, "skipped": 2},
+        "target_labels": 0,
         "warnings": [],
         "selection": {
             "rule": "snd",
             "step": 30,
-            "candidates": [{"eligible": True}],
+            "candidates": [{"step": 30, "eligible": True, "scores": {"snd": 4.0}, **worth(87.0 if labels else None)}],
             "choices": {
-                "snd": {"step": 30, "accuracy": 87.0 if labels else None},
-                "last": {"step": 60, "accuracy": 85.5 if labels else None},
-                **({"oracle": {"step": 20, "accuracy": 91.25}} if labels else {}),
+                "snd": {"step": 30, **worth(87.0 if labels else None)},
+                "last": {"step": 60, **worth(85.5 if labels else None)},
+                **({"oracle": {"step": 20, **worth(91.25)}} if labels else {}),
             },
-            "trade_off": {"rule": "snd", "chosen": 0.2, "trials": [{"trade_off": 0.2, "score": 3.5}]},
+            "trade_off": {
+                "rule": "snd",
+                "chosen": 0.2,
+                "trials": [{"trade_off": 0.2, "fold": 0, "score": 3.5, "eligible": True}],
+            },
         },
         "source_accuracy": 99,
         "evaluation": {
@@ -140,6 +146,10 @@ def write_run(
         summary |= {"baseline": {key: told[key] for key in keys}, "agreement": 81.25}
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
+
+
+def worth(accuracy: float | None) -> dict[str, float | None]:
+    return {"accuracy": accuracy, "mean_per_class_accuracy": accuracy}
 
 
 def write_predictions(folder: Path, predicted: list[str], truth: list[str] | None) -> None:
@@ -222,9 +232,9 @@ def test_every_figure_is_there_with_words(page: Page) -> None:
 
 
 def test_wrong_predictions_are_marked_by_more_than_colour(run: Path, page: Page) -> None:
-    rows = read_parts(run).predictions
+    rows = read_run(run).predictions
     shown = rows[:12] + rows[-12:]
-    wrong = [row for row in shown if row["class"] != row["label"]]
+    wrong = [row for row in shown if row.predicted != row.label]
     assert wrong
     assert len(page.all("li", "wrong")) == len(wrong) == page.text.count("✗ is ")
     assert page.text.count("✓ right") == len(shown) - len(wrong)
@@ -298,8 +308,9 @@ def test_a_missing_part_is_left_out(tmp_path: Path, missing: str) -> None:
     assert "amazon → webcam" in read_page(run).text
 
 
-def test_the_summary_alone_makes_a_page(tmp_path: Path) -> None:
-    (tmp_path / "summary.json").write_text("{}")
+def test_the_summary_alone_makes_a_page(run: Path, tmp_path: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    (tmp_path / "summary.json").write_text(json.dumps({**summary, "task": "", "baseline": None}))
     assert "Domain adaptation" in read_page(tmp_path).text
 
 
@@ -336,7 +347,7 @@ def test_pictures_of_every_mode_become_small_ones(mode: str) -> None:
 @pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 4), (2, 2, 1), (3, 1, 2), (40, 9, 1)])
 def test_the_map_adapts_to_small_samples(n: int, m: int, d: int) -> None:
     rng = np.random.default_rng(0)
-    plane = figures.embed(rng.normal(size=(n, d)), rng.normal(size=(m, d)))
+    plane = figures.tsne(rng.normal(size=(n, d)), rng.normal(size=(m, d)))
     if n + m < figures.FEWEST_MAP_POINTS:
         assert plane is None
     else:
@@ -346,7 +357,7 @@ def test_the_map_adapts_to_small_samples(n: int, m: int, d: int) -> None:
 
 
 def test_equal_features_have_no_map() -> None:
-    assert figures.embed(np.ones((5, 3)), np.ones((5, 3))) is None
+    assert figures.tsne(np.ones((5, 3)), np.ones((5, 3))) is None
 
 
 def test_smoothing_keeps_a_constant_and_its_length() -> None:

@@ -3,8 +3,10 @@ reports what it chose.
 """
 
 import json
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from jointadapt.config import RUN_OPTIONS
-from jointadapt.data import from_arrays
+from jointadapt import train
+from jointadapt.config import RUN_OPTIONS, make_config
+from jointadapt.data import UNLABELLED, from_arrays
 from jointadapt.errors import UserError
-from jointadapt.evaluation.metrics import oracle
+from jointadapt.evaluation.metrics import evaluate, oracle
+from jointadapt.experiment.summarise import describe_selection
+from jointadapt.runs.summary import Selection
 from jointadapt.selection import criteria as selection
-from jointadapt.selection.checkpoints import Candidates
-from jointadapt.selection.criteria import CRITERIA, DEFAULT, FOLDS, Evidence, choose, hold_out
+from jointadapt.selection.checkpoints import Candidate, CheckpointSelection
+from jointadapt.selection.criteria import FOLDS, ValidatorInputs, choose, hold_out
 from jointadapt.selection.guard import eligible, shares
+from jointadapt.selection.registry import CRITERIA, DEFAULT, holds_out, rule_of
 
 EXACT = 1e-12
 
@@ -32,7 +38,7 @@ def probabilities(rows: int, classes: int, seed: int = 0, sharpness: float = 3.0
     return (sharpness * torch.randn(rows, classes, generator=generator, dtype=torch.float64)).softmax(1)
 
 
-def evidence(seed: int = 0, rows: int = 60) -> Evidence:
+def evidence(seed: int = 0, rows: int = 60) -> ValidatorInputs:
     """Two shifted domains of three classes, a model that is mostly right, a fifth of the source held out."""
     generator = torch.Generator().manual_seed(seed)
     centres = 4 * torch.eye(3, 5)
@@ -40,15 +46,15 @@ def evidence(seed: int = 0, rows: int = 60) -> Evidence:
     source = centres[labels] + torch.randn(rows, 5, generator=generator)
     target = centres[labels] + 0.5 + torch.randn(rows, 5, generator=generator)
     p_s, p_t = ((x[:, :3]).softmax(1) for x in (source, target))
-    return Evidence(target, p_t, source, p_s, labels, hold_out(labels))
+    return ValidatorInputs(target, p_t, source, p_s, labels, hold_out(labels))
 
 
-def collapsed(seed: int = 0, rows: int = 60) -> Evidence:
+def collapsed(seed: int = 0, rows: int = 60) -> ValidatorInputs:
     """A model that is certain that every target row is of class 0, in two tight heaps of features."""
     good = evidence(seed, rows)
     p = torch.zeros(rows, 3)
     p[:, 0] = 1
-    return Evidence(
+    return ValidatorInputs(
         good.target_features, p, good.source_features, good.source_probabilities, good.source_labels, good.held_out
     )
 
@@ -129,7 +135,7 @@ def test_bounds(rows: int, classes: int, seed: int) -> None:
 def test_every_criterion_prefers_a_good_model_to_one_of_chance(name: str) -> None:
     good = evidence()
     order = torch.randperm(60, generator=torch.Generator().manual_seed(3))
-    chance = Evidence(
+    chance = ValidatorInputs(
         good.target_features,
         good.target_probabilities[order].sqrt() / good.target_probabilities[order].sqrt().sum(1, keepdim=True),
         good.source_features,
@@ -137,7 +143,7 @@ def test_every_criterion_prefers_a_good_model_to_one_of_chance(name: str) -> Non
         good.source_labels,
         good.held_out,
     )
-    assert CRITERIA[name].score(good) > CRITERIA[name].score(chance)
+    assert CRITERIA[name](good) > CRITERIA[name](chance)
 
 
 def test_soft_neighbourhood_density_is_fooled_by_flat_predictions_of_the_first_steps() -> None:
@@ -151,11 +157,11 @@ def test_soft_neighbourhood_density_is_fooled_by_flat_predictions_of_the_first_s
 
 def test_criteria_that_hold_rows_out_say_so() -> None:
     seen = evidence()
-    blind = Evidence(seen.target_features, seen.target_probabilities)
+    blind = ValidatorInputs(seen.target_features, seen.target_probabilities)
     assert set(selection.scores(seen)) == set(CRITERIA)
-    assert set(selection.scores(blind)) == {name for name, criterion in CRITERIA.items() if not criterion.holds_out}
+    assert set(selection.scores(blind)) == {name for name in CRITERIA if not holds_out(name)}
     with pytest.raises(ValueError, match="held out of training"):
-        CRITERIA["dev"].score(blind)
+        CRITERIA["dev"](blind)
 
 
 def test_quadratic_criteria_see_a_part_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,10 +185,10 @@ def test_collapse_fools_criteria_and_not_the_guard() -> None:
     models = (good, bad)
     allowed = [eligible(model.predicted, even) for model in models]
     assert allowed == [True, False]
-    fooled = {name for name, c in CRITERIA.items() if choose([c.score(m) for m in models], [True, True]) == 1}
+    fooled = {name for name, c in CRITERIA.items() if choose([c(m) for m in models], [True, True]) == 1}
     assert {"entropy", "snd"} <= fooled
     for criterion in CRITERIA.values():
-        assert choose([criterion.score(model) for model in models], allowed) == 0
+        assert choose([criterion(model) for model in models], allowed) == 0
 
 
 def test_a_lost_class_is_seen_even_where_the_balance_is_kept() -> None:
@@ -237,35 +243,80 @@ def test_no_row_to_hold_out_is_told() -> None:
 
 
 def test_rules_are_the_registry() -> None:
-    assert get_args(get_args(RUN_OPTIONS["select"].hint)[0]) == ("last", *CRITERIA)
+    assert all(f"{name}, " in RUN_OPTIONS["select"].help for name in CRITERIA)
     assert DEFAULT in CRITERIA
-    assert not CRITERIA[DEFAULT].holds_out
+    assert not holds_out(DEFAULT)
 
 
-def entry(step: int, score: float, allowed: bool, accuracy: float | None = None) -> dict[str, Any]:
-    accuracies = {"accuracy": accuracy, "mean_per_class_accuracy": accuracy}
-    return {"step": step, "eligible": allowed, "scores": {"snd": score}, **accuracies}
+TEN = torch.zeros(10, dtype=torch.long)  # the labels of a target
 
 
-def candidates(*entries: dict[str, Any], rule: str = "snd") -> Candidates:
+def candidate(step: int, score: float, allowed: bool, right: int = 0) -> Candidate:
+    """Return a checkpoint that predicts so many of ten rows rightly."""
+    return Candidate(step, allowed, {"snd": score}, (torch.arange(10) >= right).short())
+
+
+def describe(*candidates: Candidate, labels: torch.Tensor = TEN) -> Selection:
     domain = from_arrays(torch.zeros(4, 1), [0, 1, 0, 1])
-    return Candidates(rule, domain, domain, torch.ones(2) / 2, entries=list(entries))
+    selection = CheckpointSelection("snd", domain, domain.unlabelled(), torch.ones(2) / 2, candidates=[*candidates])
+    return describe_selection(selection, labels, evaluate(candidates[-1].predicted, labels, 2), candidates[-1].step)
 
 
 def test_summary_says_what_other_rules_would_have_given() -> None:
-    told = candidates(entry(1, 5.0, False, 90.0), entry(2, 4.0, True, 80.0), entry(3, 1.0, True, 70.0)).summary(3, None)
-    assert told["rule"] == "snd"
-    assert told["step"] == 2
-    steps = {rule: choice["step"] for rule, choice in told["choices"].items()}
+    told = describe(candidate(1, 5.0, False, 9), candidate(2, 4.0, True, 8), candidate(3, 1.0, True, 7))
+    assert told.rule == "snd"
+    assert told.step == 2
+    steps = {rule: choice.step for rule, choice in told.choices.items()}
     assert steps == {"last": 3, "snd": 2, "oracle": 1}
-    assert told["choices"]["last"]["accuracy"] == 70.0
+    assert told.choices["last"].accuracy == 70.0
 
 
 def test_without_an_eligible_candidate_the_last_is_reported() -> None:
-    told = candidates(entry(1, 5.0, False), entry(2, 4.0, False)).summary(2, None)
-    assert told["step"] == 2
-    assert "oracle" not in told["choices"]
-    assert told["choices"]["snd"]["accuracy"] is None
+    told = describe(candidate(1, 5.0, False), candidate(2, 4.0, False), labels=torch.full((10,), UNLABELLED))
+    assert told.step == 2
+    assert "oracle" not in told.choices
+    assert told.choices["snd"].accuracy is None
+
+
+# A criterion of one's own
+
+
+def least_confident(inputs: ValidatorInputs) -> float:
+    return -inputs.target_probabilities.max(1).values.mean().item()
+
+
+def right_on_held_out_rows(inputs: ValidatorInputs) -> torch.Tensor:
+    assert inputs.source_probabilities is not None
+    return (inputs.source_probabilities.argmax(1) == inputs.source_labels)[inputs.held_out].float().mean()
+
+
+right_on_held_out_rows.holds_out = True  # pyright: ignore[reportFunctionMemberAccess]
+
+
+@pytest.mark.parametrize("criterion", [least_confident, right_on_held_out_rows])
+def test_a_function_of_one_s_own_chooses_the_checkpoint(tmp_path: Path, criterion: Callable[..., Any]) -> None:
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    options = {"backbone": "none", "steps": 20, "batch_size": 8, "baseline": False, "report": False}
+    run = train((x, x[:, 0] > 0), (x + 0.5, x[:, 0] > 0), out=tmp_path / "run", select=criterion, **options)
+    found, name = run.summary.selection, f"{criterion.__module__}:{criterion.__name__}"
+    assert found.rule == run.model.config.select == name
+    best = max(found.candidates, key=lambda candidate: (candidate.eligible, candidate.scores[name], candidate.step))
+    assert found.step == found.choices[name].step == best.step
+    assert ("dev" in found.choices) == holds_out(name)
+
+
+def test_an_installed_package_brings_a_criterion(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("timid", f"{__name__}:least_confident", CRITERIA.group)
+    monkeypatch.setitem(vars(CRITERIA), "installed", {"timid": point})
+    assert rule_of("timid") == "timid"
+    assert CRITERIA["timid"](evidence()) < 0
+    assert set(selection.scores(evidence(), "timid")) == {*CRITERIA.rows, "timid"}
+
+
+@pytest.mark.parametrize("select", ["no.such:module", "math:no_such", "besst", 3])
+def test_a_criterion_that_is_not_there_is_told(select: object) -> None:
+    with pytest.raises(UserError, match=r"(cannot be imported|unknown criterion)"):
+        make_config({"select": select})
 
 
 # Runs
@@ -290,8 +341,7 @@ def test_the_reported_model_is_the_chosen_checkpoints(command: Command, arrays: 
     found = told["selection"]
     assert found["rule"] == rule
     assert [candidate["step"] for candidate in found["candidates"]] == list(range(4, 41, 4))
-    holds_out = rule != "last" and CRITERIA[rule].holds_out
-    assert set(found["candidates"][0]["scores"]) == {n for n, c in CRITERIA.items() if holds_out or not c.holds_out}
+    assert set(found["candidates"][0]["scores"]) == {n for n in CRITERIA if holds_out(rule) or not holds_out(n)}
     assert set(found["choices"]) == {"last", "oracle", *found["candidates"][0]["scores"]}
     assert found["choices"][rule]["step"] == found["step"]
     assert found["choices"][rule]["accuracy"] == told["evaluation"]["accuracy"]
@@ -425,5 +475,5 @@ def test_the_command_says_which_rule_chose(command: Command, arrays: Path) -> No
 def test_unknown_rule_is_refused(command: Command, arrays: Path) -> None:
     outcome = command(*_train("run", "--select", "best"))
     assert outcome.code == 2
-    assert "'last', 'entropy'" in outcome.err
+    assert "unknown criterion 'best'; known are last, entropy, information" in outcome.err
     assert arrays.exists()

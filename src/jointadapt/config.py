@@ -19,6 +19,7 @@ from pydantic import Field
 from jointadapt.errors import UserError, unknown_name
 from jointadapt.methods.registry import METHODS, all_options, options_of
 from jointadapt.runtime.options import Count, Kind, NotNegative, Positive, options_of_fields
+from jointadapt.selection.registry import CRITERIA, LAST, rule_of
 
 BASELINE = "source-only"  # the method that every other is compared with
 PLACE, MACHINE = Kind.PLACE, Kind.MACHINE
@@ -86,9 +87,10 @@ class TrainingOptions:
     ] = "auto"
     trade_off_warm_up: Annotated[bool, "Let λ rise from 0; without, it is the final λ from the first step."] = True
     select: Annotated[
-        Literal["last", "entropy", "information", "snd", "clustering", "dev", "transfer-cv"],
-        "Which checkpoint to report: the last, or the best by a criterion without target labels.",
-    ] = "last"
+        str,
+        "Which checkpoint to report: last, or the best by a criterion without target labels: "
+        f"{', '.join(CRITERIA.rows)}, or a function of one's own, module:name.",
+    ] = LAST
     precision: Annotated[Literal["32-true", "bf16-mixed", "16-mixed", "64-true"], "Of arithmetic."] = "32-true"
 
 
@@ -164,14 +166,15 @@ RUN_OPTIONS = {option.name: option for option in options_of_fields(Config)}
 def make_config(options: Mapping[str, Any]) -> Config:
     """Return the configuration with these options; a wrong name or value is a `UserError` of one line.
 
-    `method` may be a class; then it goes by its name.
+    `method` may be a class, `select` a function; then they go by their names.
     """
     method = options.get("method", Config.method)
     method = METHODS.name_of(method) if isinstance(method, type) else RUN_OPTIONS["method"].check(method)
+    select = rule_of(options.get("select", LAST))
     own = options_of(method)
     check_names(options, [method])
     known = {**own, **RUN_OPTIONS}
-    given = {name: known[name].check(value) for name, value in {**options, "method": method}.items()}
+    given = {name: known[name].check(value) for name, value in {**options, "method": method, "select": select}.items()}
     return Config(
         **{name: value for name, value in given.items() if name in RUN_OPTIONS},
         method_options={name: given.get(name, option.default) for name, option in own.items()},

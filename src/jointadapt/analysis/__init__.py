@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from markupsafe import Markup
 
-from jointadapt.analysis import figures as plates
-from jointadapt.analysis.figures import MAPPED_METHODS, MAPPED_ROWS, Plate, Swept
+from jointadapt.analysis import figures
+from jointadapt.analysis.figures import MAPPED_METHODS, MAPPED_ROWS, FigureSpec, Swept
 from jointadapt.analysis.outputs import Observer, RunOutputs
-from jointadapt.config import BASELINE
 from jointadapt.data import UNLABELLED
 from jointadapt.data.domain import some_rows
 from jointadapt.discrepancy import jmmd_unbiased
@@ -21,7 +20,7 @@ from jointadapt.errors import UserError
 from jointadapt.experiment import execute
 from jointadapt.experiment.trade_off import TRADE_OFFS
 from jointadapt.reporting.html import page_template
-from jointadapt.reporting.run_figures import embed
+from jointadapt.reporting.run_figures import tsne
 from jointadapt.reporting.style import house_style, inline, save
 from jointadapt.runs.folder import RunFolder
 from jointadapt.runs.reading import FinishedRun, find_runs, read_run
@@ -39,7 +38,7 @@ class Analysis:
     """The figures that the runs allow; `absent`: what others would need; `notes`: what to know beforehand."""
 
     runs: tuple[FinishedRun, ...]
-    plates: tuple[Plate, ...]
+    specs: tuple[FigureSpec, ...]
     absent: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -47,19 +46,19 @@ class Analysis:
         """Write each figure as SVG, PNG and CSV, and return the path of the page that shows them all."""
         folder = Path(folder)
         drawn = []
-        for plate in self.plates:
-            with house_style(plate.name):
-                figure = plate.draw(plate.rows)
+        for spec in self.specs:
+            with house_style(spec.name):
+                figure = spec.draw(spec.rows)
                 for kind in ("svg", "png"):
-                    write_atomically(folder / f"{plate.name}.{kind}", lambda file, k=kind, f=figure: save(f, file, k))
-                drawn.append((plate, figure.get_figwidth(), inline(figure, plate.label)))
-            table = plate.csv().encode(errors="surrogateescape")
-            write_atomically(folder / f"{plate.name}.csv", lambda file, text=table: file.write(text))
+                    write_atomically(folder / f"{spec.name}.{kind}", lambda file, k=kind, f=figure: save(f, file, k))
+                drawn.append((spec, figure.get_figwidth(), inline(figure, spec.label)))
+            table = spec.csv().encode(errors="surrogateescape")
+            write_atomically(folder / f"{spec.name}.csv", lambda file, text=table: file.write(text))
         page = self._page(drawn).encode(errors="replace")
         write_atomically(folder / PAGE, lambda file: file.write(page))
         return folder / PAGE
 
-    def _page(self, drawn: Sequence[tuple[Plate, float, Markup]]) -> str:
+    def _page(self, drawn: Sequence[tuple[FigureSpec, float, Markup]]) -> str:
         tasks = list(dict.fromkeys(run.task for run in self.runs))
         return page_template("analysis.html.j2").render(
             tasks=tasks, runs=len(self.runs), drawn=drawn, absent=self.absent, notes=self.notes, cell=_cell
@@ -93,15 +92,15 @@ def analyze(runs: Sequence[str | Path], track: Track = silent) -> Analysis:
             mapped += _map(run, seen)
     compared = [row for run, row in zip(found, measured, strict=True) if run in main]
     made = [
-        plates.maps(shown),
-        plates.a_distances(compared),
-        plates.jmmd(compared),
-        plates.convergence(main),
-        *(plates.sensitivity(found, name) for name in ("trade_off", "bandwidth")),
-        plates.scatter(measured),
+        figures.maps(shown),
+        figures.a_distances(compared),
+        figures.jmmd(compared),
+        figures.convergence(main),
+        *(figures.sensitivity(found, name) for name in ("trade_off", "bandwidth")),
+        figures.scatter(measured),
     ]
-    there = tuple(plate for plate in made if isinstance(plate, Plate))
-    absent = tuple(plate for plate in made if isinstance(plate, str))
+    there = tuple(spec for spec in made if isinstance(spec, FigureSpec))
+    absent = tuple(spec for spec in made if isinstance(spec, str))
     return Analysis(tuple(found), there, absent, tuple(observer.notes))
 
 
@@ -115,8 +114,7 @@ def sweep(run: str | Path, option: Swept, out: str | Path, track: Track = silent
     config = found.config
     if not found.on_files:
         raise UserError(f"{run} was trained on arrays in memory; only runs on files can be trained again.")
-    takes = config.method != BASELINE if option == "trade_off" else option in config.method_options
-    if not takes:
+    if not found.takes(option):
         raise UserError(f"{run} is a run of {config.method}, which has no {option}; give one of a method that has.")
     values: Iterable[float] = TRADE_OFFS
     if option == "bandwidth":
@@ -166,10 +164,10 @@ def _shuffled(layers: list[torch.Tensor]) -> list[torch.Tensor]:
 
 def _map(run: FinishedRun, seen: RunOutputs) -> list[dict[str, Any]]:
     few = [some_rows(len(features), MAPPED_ROWS) for features in seen.features]
-    plane = embed(*(f[rows].numpy() for f, rows in zip(seen.features, few, strict=True)))
+    plane = tsne(*(f[rows].numpy() for f, rows in zip(seen.features, few, strict=True)))
     if plane is None:
         return []
-    classes = run.summary["classes"]
+    classes = run.summary.classes
     parts = zip(("source", "target"), plane, few, seen.labels, strict=True)
     return [
         {

@@ -23,7 +23,7 @@ Swept = Literal["trade_off", "bandwidth"]
 
 
 @dataclass(frozen=True)
-class Plate:
+class FigureSpec:
     """One figure: the name of its files, title, what it shows in words, the rows of its table, and how it is drawn."""
 
     name: str
@@ -45,12 +45,12 @@ class Plate:
 # One figure each: its table, or what it would need
 
 
-def maps(shown: dict[str, list[dict[str, Any]]]) -> Plate | str:
+def maps(shown: dict[str, list[dict[str, Any]]]) -> FigureSpec | str:
     task, rows = max(shown.items(), key=lambda item: len({row["method"] for row in item[1]}))
     if not rows:
         return "t-SNE maps: a run of source-only, dan or jan with four rows or more"
     rows = sorted(rows, key=lambda row: MAPPED_METHODS.index(row["method"]))
-    return Plate(
+    return FigureSpec(
         "tsne",
         "Features of both domains",
         f"t-SNE of the last hidden layer, {task}: open circles are source rows, filled triangles target rows, up to "
@@ -62,7 +62,7 @@ def maps(shown: dict[str, list[dict[str, Any]]]) -> Plate | str:
     )
 
 
-def a_distances(measured: list[dict[str, Any]]) -> Plate | str:
+def a_distances(measured: list[dict[str, Any]]) -> FigureSpec | str:
     rows, told = [], [row for row in measured if row["a_distance"] is not None]
     for (task, method), runs in _by_task_and_method(told).items():
         own = [run["a_distance"] for run in runs]
@@ -79,7 +79,7 @@ def a_distances(measured: list[dict[str, Any]]) -> Plate | str:
         )
     if not rows:
         return f"proxy A-distance: {FEWEST_PER_DOMAIN} rows or more of each domain, half of them to be held out"
-    return Plate(
+    return FigureSpec(
         "a-distance",
         "Proxy A-distance",
         "How well a linear classifier tells source features from target features: 0, not at all; 2, always. Bars: rows "
@@ -93,7 +93,7 @@ def a_distances(measured: list[dict[str, Any]]) -> Plate | str:
     )
 
 
-def jmmd(measured: list[dict[str, Any]]) -> Plate | str:
+def jmmd(measured: list[dict[str, Any]]) -> FigureSpec | str:
     rows = [
         {
             "task": task,
@@ -104,7 +104,7 @@ def jmmd(measured: list[dict[str, Any]]) -> Plate | str:
         }
         for (task, method), runs in _by_task_and_method(measured).items()
     ]
-    return Plate(
+    return FigureSpec(
         "jmmd",
         "JMMD of the whole domains",
         "Squared JMMD of all source against all target rows, on features × predictions, with JAN's kernels at the mean "
@@ -116,15 +116,15 @@ def jmmd(measured: list[dict[str, Any]]) -> Plate | str:
     )
 
 
-def convergence(runs: Sequence[FinishedRun]) -> Plate | str:
+def convergence(runs: Sequence[FinishedRun]) -> FigureSpec | str:
     rows, done = [], set()
     for run in runs:
         if (run.task, run.method) in done:
             continue
         done.add((run.task, run.method))
         about = {"task": run.task, "method": run.method, "run": str(run.folder)}
-        candidates = run.summary["selection"]["candidates"]
-        errors = [(c["step"], 100 - c["accuracy"]) for c in candidates if c["accuracy"] is not None]
+        candidates = run.summary.selection.candidates
+        errors = [(c.step, 100 - c.accuracy) for c in candidates if c.accuracy is not None]
         for quantity, points in (
             ("target error, %", errors),
             ("risk on the source", _smoothed(run, "risk")),
@@ -134,7 +134,7 @@ def convergence(runs: Sequence[FinishedRun]) -> Plate | str:
     rows.sort(key=lambda row: ("target error, %", "risk on the source", "transfer").index(row["quantity"]))
     if not rows:
         return "convergence curves: runs with a metrics.jsonl"
-    return Plate(
+    return FigureSpec(
         "convergence",
         "Convergence",
         "How each method's training went, in its first run for each task. The target error is that of the checkpoints "
@@ -148,13 +148,13 @@ def convergence(runs: Sequence[FinishedRun]) -> Plate | str:
 
 def _smoothed(run: FinishedRun, key: str) -> list[tuple[int, float]]:
     """Return the means of a term over twentieths of the training, at their last step."""
-    records = run.metrics()
+    records = run.metrics
     size = max(1, len(records) // 20)
     parts = [records[start : start + size] for start in range(0, len(records), size)]
     return [(part[-1]["step"], mean(record[key] for record in part)) for part in parts]
 
 
-def sensitivity(runs: Sequence[FinishedRun], option: Swept) -> Plate | str:
+def sensitivity(runs: Sequence[FinishedRun], option: Swept) -> FigureSpec | str:
     rows = [
         {
             "task": first.task,
@@ -176,7 +176,7 @@ def sensitivity(runs: Sequence[FinishedRun], option: Swept) -> Plate | str:
             f"target accuracy against {label}: labelled target rows, and runs that differ in {option} alone, of "
             f"three values or more (jointadapt analyze RUN --sweep {option} makes them)"
         )
-    return Plate(
+    return FigureSpec(
         option.replace("_", "-"),
         title,
         f"Target accuracy (evaluation only) against {label}, of runs that differ in nothing else but the seed. Error "
@@ -187,7 +187,7 @@ def sensitivity(runs: Sequence[FinishedRun], option: Swept) -> Plate | str:
     )
 
 
-def scatter(measured: list[dict[str, Any]]) -> Plate | str:
+def scatter(measured: list[dict[str, Any]]) -> FigureSpec | str:
     rows = [row for row in measured if None not in (row["accuracy"], row["a_distance"])]
     if len(rows) < 3:
         return "discrepancy against accuracy: three runs or more with labelled target rows"
@@ -197,7 +197,7 @@ def scatter(measured: list[dict[str, Any]]) -> Plate | str:
         values = rankdata([row[key] for row in rows])
         if values.std() and accuracies.std():
             words.append(f"of {name} {np.corrcoef(values, accuracies)[0, 1]:+.2f}")
-    return Plate(
+    return FigureSpec(
         "discrepancy",
         "Discrepancy against accuracy",
         "Every run, by what is left between its domains and what it is worth (evaluation only). Rank correlation with "

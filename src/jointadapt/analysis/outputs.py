@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from jointadapt.config import Config
 from jointadapt.data import UNLABELLED, Domain, align, read_domain
-from jointadapt.errors import UserError
 from jointadapt.evaluation.predict import ModelOutputs
 from jointadapt.experiment.prepare import read_task
 from jointadapt.runs.model import Model
@@ -56,15 +54,8 @@ class Observer:
         return RunOutputs(of_source, of_target, (source.labels, target.labels))
 
     def _kept(self, run: FinishedRun) -> RunOutputs:
-        path = run.folder / "features.npz"
-        try:
-            with np.load(path) as file:
-                f_s, f_t, y_s, y_t = (
-                    torch.from_numpy(file[name]) for name in ("source", "target", "source_labels", "target_labels")
-                )
-        except Exception as error:
-            # zipfile and numpy raise a dozen kinds on a broken file.
-            raise UserError(f"{path} holds no features of a run ({error}); leave this run out.") from error
+        names = ("source", "target", "source_labels", "target_labels")
+        f_s, f_t, y_s, y_t = (torch.from_numpy(run.features[name]) for name in names)
         note = "runs on arrays in memory keep features of up to 300 rows of each domain; what is shown of them is that"
         if note not in self.notes:
             self.notes.append(note)
@@ -99,8 +90,7 @@ def groups(runs: Sequence[FinishedRun], option: str) -> Iterator[tuple[FinishedR
     found: dict[str, dict[float, list[FinishedRun]]] = {}
     for run in runs:
         value = run.option(option)
-        takes = option == "trade_off" or option in run.config.method_options
-        if takes and isinstance(value, int | float) and value > 0 and run.accuracy is not None:
+        if run.takes(option) and isinstance(value, int | float) and value > 0 and run.accuracy is not None:
             found.setdefault(run.options(option, "seed"), {}).setdefault(float(value), []).append(run)
     for by_value in found.values():
         if len(by_value) >= 3:

@@ -36,10 +36,10 @@ def analyze(runs: tuple[str, ...], out: str | None, options: tuple[Any, ...], js
     for note in analysis.notes:
         warnings.warn(note, stacklevel=1)
     if json_:
-        figures = {plate.name: plate.rows for plate in analysis.plates if plate.name != "tsne"}
+        figures = {spec.name: spec.rows for spec in analysis.specs if spec.name != "tsne"}
         print_json({"runs": len(analysis.runs), "figures": figures, "absent": analysis.absent, "page": str(page)})
         return
-    click.echo(f"{len(analysis.runs)} runs: {', '.join(plate.name for plate in analysis.plates)}")
+    click.echo(f"{len(analysis.runs)} runs: {', '.join(spec.name for spec in analysis.specs)}")
     for text in analysis.absent:
         click.echo(f"Not shown: {text}.")
     click.echo(f"Page: {page}")

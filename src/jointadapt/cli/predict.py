@@ -36,4 +36,4 @@ def predict(run: str, paths: tuple[str, ...], out: str | None, json_: bool, **of
         return
     with output(out) as file:
         for number, (domain, probabilities) in enumerate(results):
-            write_predictions(file, domain.unlabelled(), probabilities, model.classes, header=number == 0)
+            write_predictions(file, domain, probabilities, model.classes, header=number == 0)

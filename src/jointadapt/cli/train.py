@@ -1,6 +1,6 @@
 """`jointadapt train`: a run, new or resumed."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
@@ -10,6 +10,9 @@ from jointadapt.cli.flags import GroupedCommand, option_flags, read_flags
 from jointadapt.cli.printing import as_json, print_json, print_table, track
 from jointadapt.config import BASELINE, make_config, read_config
 from jointadapt.runtime.progress import first_process
+
+if TYPE_CHECKING:
+    from jointadapt.runs.summary import Selection, Summary
 
 
 @click.command(
@@ -36,35 +39,35 @@ def train(file: str | None, resumed: str | None, recipe: str | None, json_: bool
         return
     report = run.folder / "report.html"
     if json_:
-        print_json({**run.summary, "run": str(run.folder), "report": str(report) if report.exists() else None})
+        print_json(
+            {**run.summary.to_json(), "run": str(run.folder), "report": str(report) if report.exists() else None}
+        )
         return
     _print_runs(run.summary)
-    click.echo(run.summary["verdict"])
-    click.echo(_selection(run.summary["selection"]))
+    click.echo(run.summary.verdict)
+    click.echo(_selection(run.summary.selection))
     click.echo(f"Run folder: {run.folder}")
     if report.exists():
         click.echo(f"Report: {report}")
 
 
-def _print_runs(summary: dict[str, Any]) -> None:
-    table = Table("", "target accuracy", "mean per class", "source accuracy", title=Text(summary["task"]))
-    rows = [(BASELINE, summary["baseline"])] if summary["baseline"] else []
-    for name, row in [*rows, (summary["method"], summary)]:
-        measured = row["evaluation"]
-        cells = (measured["accuracy"], measured["mean_per_class_accuracy"]) if measured else (None, None)
-        cells = (*cells, row["source_accuracy"])
-        table.add_row(name, *(f"{cell:.1f} %" if cell is not None else "–" for cell in cells))
+def _print_runs(summary: "Summary") -> None:
+    table = Table("", "target accuracy", "mean per class", "source accuracy", title=Text(summary.task))
+    rows = [(BASELINE, summary.baseline)] if summary.baseline else []
+    for name, row in [*rows, (summary.method, summary)]:
+        measured = row.evaluation
+        cells = (measured.accuracy, measured.mean_per_class_accuracy) if measured else (None, None)
+        table.add_row(name, *(f"{cell:.1f} %" if cell is not None else "–" for cell in (*cells, row.source_accuracy)))
     print_table(table)
 
 
-def _selection(selection: dict[str, Any]) -> str:
+def _selection(selection: "Selection") -> str:
     """Return which checkpoint is reported, by which rule, and what the last and the oracle would have given."""
-    text = f"Checkpoint: step {selection['step']}, by the rule {selection['rule']!r}"
-    choices = selection["choices"]
-    beside = {name: choices[name]["accuracy"] for name in ("last", "oracle") if name in choices}
+    text = f"Checkpoint: step {selection.step}, by the rule {selection.rule!r}"
+    beside = {name: selection.choices[name].accuracy for name in ("last", "oracle") if name in selection.choices}
     given = [f"{name} {accuracy:.1f} %" for name, accuracy in beside.items() if accuracy is not None]
     if given:
         text += f"; target accuracy by rule: {', '.join(given)} (the labels serve evaluation only)"
-    if selection["trade_off"]:
-        text += f"; λ = {selection['trade_off']['chosen']} by the rule {selection['trade_off']['rule']!r}"
+    if selection.trade_off:
+        text += f"; λ = {selection.trade_off.chosen} by the rule {selection.trade_off.rule!r}"
     return f"{text}."

@@ -11,11 +11,10 @@ from typing import Any
 
 from jointadapt.config import Config, check_names, fitting, make_config
 from jointadapt.data.benchmarks import Benchmark, Task, fingerprint_of, load_benchmark
-from jointadapt.errors import UserError, unknown_name
+from jointadapt.errors import UserError
 from jointadapt.experiment.recipes import recipe_options
 from jointadapt.runtime.files import default_cache
-from jointadapt.selection.checkpoints import LAST
-from jointadapt.selection.criteria import CRITERIA, DEFAULT
+from jointadapt.selection.registry import DEFAULT, LAST, is_judged_unasked, rule_of
 from jointadapt.version import __version__
 
 
@@ -125,10 +124,8 @@ def plan(
 def _criterion(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the criterion of the middle row, and the options of the runs, trained for it only where that matters."""
     options = dict(options)
-    chosen = options.pop("select", LAST)
-    if chosen not in (LAST, *CRITERIA):
-        raise unknown_name("criterion", chosen, (LAST, *CRITERIA))
+    chosen = rule_of(options.pop("select", LAST))
     if chosen == LAST:
         return DEFAULT, options
-    matters = CRITERIA[chosen].holds_out or options.get("trade_off") == "search"
+    matters = not is_judged_unasked(chosen) or options.get("trade_off") == "search"
     return chosen, {**options, "select": chosen} if matters else options

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment import device_of, execute_prepared
 from jointadapt.experiment.prepare import prepare, prepare_features
 from jointadapt.runs.folder import RunFolder
+from jointadapt.runs.reading import read_summary
+from jointadapt.runs.summary import Summary
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.signals import handled
@@ -134,12 +136,12 @@ def run_one(config: Config, data: Ready | None = None) -> Outcome | str:
         method=config.method,
         seed=config.seed,
         backbone=config.backbone,
-        choices=summary["selection"]["choices"],
-        seconds=summary["seconds"],
+        choices={rule: asdict(choice) for rule, choice in summary.selection.choices.items()},
+        seconds=summary.seconds,
     )
 
 
-def _here(config: Config, data: Ready) -> dict[str, Any]:
+def _here(config: Config, data: Ready) -> Summary:
     """Return the summary of a run in this process, on data that was read once for all runs."""
     source, target = (data.domain(name) for name in config.task.split(" → "))
     if data.backbone is not None:
@@ -149,7 +151,7 @@ def _here(config: Config, data: Ready) -> dict[str, Any]:
     return execute_prepared(config, prepared).summary
 
 
-def _on_several_devices(config: Config) -> dict[str, Any]:
+def _on_several_devices(config: Config) -> Summary:
     """Return the summary of a run on several devices: a command of its own, which starts a process on each of them."""
     folder = RunFolder(Path(config.out))
     if not folder.begun:
@@ -160,7 +162,7 @@ def _on_several_devices(config: Config) -> dict[str, Any]:
         raise UserError(
             done.stderr.strip().rpartition("\n")[2].removeprefix("jointadapt: ") or "it ended without a word"
         )
-    return folder.read_summary()
+    return read_summary(folder.path)
 
 
 def _stop(number: int, frame: Any) -> None:  # noqa: ARG001

@@ -13,7 +13,7 @@ from jointadapt.config import decides_numbers, names_a_file
 from jointadapt.data.benchmarks import Published, Task
 from jointadapt.reporting.html import page_template
 from jointadapt.runtime.files import write_atomically
-from jointadapt.selection.checkpoints import LAST
+from jointadapt.selection.registry import LAST
 from jointadapt.version import __version__
 
 MEASURES = {"accuracy": "accuracy", "mean_per_class_accuracy": "mean per class"}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jointadapt.data import UNLABELLED
 
-HOTTEST = 100.0
+LARGEST_TEMPERATURE = 100.0
 HALVINGS = 50
 
 
@@ -26,20 +26,20 @@ def tempered(probabilities: Tensor, temperature: float) -> Tensor:
     return (probabilities.clamp_min(tiny).log() / temperature).softmax(1)
 
 
-def cooling_temperature(probabilities: Tensor, believed: float) -> float:
+def softening_temperature(probabilities: Tensor, believed: float) -> float:
     """Return the T ≥ 1 at which the mean confidence is `believed`, 1 where it is no higher than that already.
 
     It never makes a model surer. By bisection of log T.
 
     >>> import torch
-    >>> round(cooling_temperature(torch.tensor([[0.8, 0.2]]), 2 / 3), 3)
+    >>> round(softening_temperature(torch.tensor([[0.8, 0.2]]), 2 / 3), 3)
     2.0
     """
 
     def confidence(temperature: float) -> float:
         return tempered(probabilities.double(), temperature).max(1).values.mean().item()
 
-    low, high = 0.0, math.log(HOTTEST)
+    low, high = 0.0, math.log(LARGEST_TEMPERATURE)
     if confidence(1.0) <= believed:
         return 1.0
     for _ in range(HALVINGS):

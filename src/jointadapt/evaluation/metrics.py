@@ -73,8 +73,8 @@ def verdict(predicted: Tensor, plain: Tensor, labels: Tensor, method: str, level
     won, lost = int((right & ~plain_right).sum()), int((plain_right & ~right).sum())
     before, after = 100 * plain_right.double().mean().item(), 100 * right.double().mean().item()
     p = binomtest(won, won + lost).pvalue if won + lost else 1.0
-    chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-    change = f"from {before:.1f} % to {after:.1f} % target accuracy ({won} rows won, {lost} lost; {chance})"
+    significance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    change = f"from {before:.1f} % to {after:.1f} % target accuracy ({won} rows won, {lost} lost; {significance})"
     if p > level:
         return f"{method} made no clear difference: {change}."
     return f"{method} {'helped' if won > lost else 'hurt'}: {change}."

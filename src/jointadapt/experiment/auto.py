@@ -1,7 +1,7 @@
 """`--method auto`: several methods trained, one chosen without target labels."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -9,11 +9,13 @@ from torch import Tensor
 from jointadapt.config import BASELINE
 from jointadapt.data.domain import some_rows
 from jointadapt.diagnostics.shift_kind import Diagnosis, diagnose
-from jointadapt.evaluation.calibration import calibration_error, cooling_temperature, tempered
-from jointadapt.experiment.run import Run, compare_with, read_finished, read_predicted, train_method
+from jointadapt.evaluation.calibration import calibration_error, softening_temperature, tempered
+from jointadapt.experiment.run import Run, compare_with, read_finished, train_method
 from jointadapt.experiment.session import Session
 from jointadapt.methods.registry import AUTO, CANDIDATES
 from jointadapt.runs.model import Model
+from jointadapt.runs.reading import read_predicted
+from jointadapt.runs.summary import Calibration, DiagnosisSummary, ModelScores
 from jointadapt.selection.models import Choice, choose_model
 
 COMPARED_ROWS = 2_000  # of each domain, by which the models are compared
@@ -32,14 +34,14 @@ def choose_method(session: Session, baseline: Run) -> Run:
     predicted = {name: read_predicted(run.folder, target) for name, run in runs.items() if run.folder is not None}
     choice = session.fabric.broadcast(_choose(session, rows, diagnosis, predicted))
     model, found = _become(session, runs[choice.chosen], choice)
-    summary = {
-        **runs[choice.chosen].summary,
+    summary = replace(
+        runs[choice.chosen].summary,
         **_told(session, choice, baseline, predicted[choice.chosen]),
         **found,
-        "candidates": _scored(choice, runs),
-        "diagnosis": diagnosis.to_dict(),
-        "seconds": round(sum(run.summary["seconds"] for run in runs.values()), 1),
-    }
+        candidates=_scored(choice, runs),
+        diagnosis=DiagnosisSummary(**diagnosis.to_dict()),
+        seconds=round(sum(run.summary.seconds for run in runs.values()), 1),
+    )
     session.folder.write_summary(summary)
     session.wait()
     return Run(model, summary, session.folder.path)
@@ -79,36 +81,33 @@ def _choose(
 
 def _become(session: Session, chosen: Run, choice: Choice) -> tuple[Model, dict[str, Any]]:
     """Write the chosen run's files as this run's, its model softened; return that, and what the summary says of it."""
-    folder, target = session.folder, session.data.target
+    folder, target, labels = session.folder, session.data.target, session.data.target_truth
     assert chosen.folder is not None
     folder.take(chosen.folder)
     probabilities = chosen.model.outputs(target, session.track, pictured=()).probabilities
-    temperature = cooling_temperature(probabilities, choice.believed)
+    temperature = softening_temperature(probabilities, choice.believed)
     calibrated = tempered(probabilities, temperature)
     model = replace(chosen.model, temperature=temperature)
     if folder.writes:
         model.save(folder.model)
-    folder.write_predictions(target, calibrated)
-    calibration = {
-        "temperature": temperature,
-        "believed_accuracy": 100 * choice.believed,
-        "error_before": calibration_error(probabilities, target.labels),
-        "error": calibration_error(calibrated, target.labels),
-    }
+    folder.write_predictions(target, calibrated, labels)
+    calibration = Calibration(
+        temperature=temperature,
+        believed_accuracy=100 * choice.believed,
+        error_before=calibration_error(probabilities, labels),
+        error=calibration_error(calibrated, labels),
+    )
     return model, {"confidence": calibrated.max(1).values.mean().item(), "calibration": calibration}
 
 
 def _told(session: Session, choice: Choice, baseline: Run, predicted: Tensor) -> dict[str, Any]:
     """Return what the summary says of the choice, in words and beside the source-only model."""
-    against = compare_with(baseline, predicted, session.data.target, choice.chosen)
+    against = compare_with(baseline, predicted, session.data, choice.chosen)
     compared = "" if choice.chosen == BASELINE else " " + against["verdict"]
     verdict = choice.reason + compared
     return {"method": f"{AUTO}: {choice.chosen}", **against, "verdict": verdict, "chosen": choice.chosen}
 
 
-def _scored(choice: Choice, runs: Mapping[str, Run]) -> dict[str, dict[str, Any]]:
+def _scored(choice: Choice, runs: Mapping[str, Run]) -> dict[str, ModelScores]:
     """Return for each model that was compared its scores, and its target accuracy where that is known."""
-    compared = {name: run for name, run in runs.items() if name in choice.scores}
-    return {
-        name: {"evaluation": run.summary["evaluation"], **asdict(choice.scores[name])} for name, run in compared.items()
-    }
+    return {name: ModelScores(runs[name].summary.evaluation, **vars(found)) for name, found in choice.scores.items()}

@@ -50,8 +50,10 @@ def run_demo(out: Path | None = None, track: Track = silent) -> Demo:
     accuracies: dict[str, list[float]] = {method: [] for method in METHODS}
     for seed in SEEDS:
         run = train(*digit_domains(), out=out / f"seed-{seed}", track=track, seed=seed, **OPTIONS)
-        accuracies["jan"].append(run.summary["evaluation"]["accuracy"])
-        accuracies["source-only"].append(run.summary["baseline"]["evaluation"]["accuracy"])
+        for method, found in zip(METHODS, (run.summary.baseline, run.summary), strict=True):
+            assert found is not None
+            assert found.evaluation is not None
+            accuracies[method].append(found.evaluation.accuracy)
     return Demo(accuracies, out / f"seed-{SEEDS[-1]}" / "report.html")
 
 

@@ -17,7 +17,7 @@ from jointadapt.methods.registry import build_method, is_source_free
 from jointadapt.networks.features import PrecomputedFeatures
 from jointadapt.networks.network import Head, Network
 from jointadapt.runtime.signals import stop_requests
-from jointadapt.selection.checkpoints import Candidates
+from jointadapt.selection.checkpoints import CheckpointSelection
 from jointadapt.training.monitor import CollapseMonitor, divergence
 from jointadapt.training.trainer import Record, Trainer
 
@@ -25,7 +25,7 @@ RECORDS = 200  # of a run
 CHECKPOINTS = 10
 
 
-def fit(session: Session, candidates: Candidates, trained: Network | None) -> Network:
+def fit(session: Session, selection: CheckpointSelection, trained: Network | None) -> Network:
     """Return the network as the last step left it; checkpoints and records go to the session's folder.
 
     Args:
@@ -33,7 +33,7 @@ def fit(session: Session, candidates: Candidates, trained: Network | None) -> Ne
     """
     torch.manual_seed(session.config.seed)
     network = _build_network(session, trained)
-    training = Training(session, candidates, network, _build_trainer(session, network), _batches(session, candidates))
+    training = Training(session, selection, network, _build_trainer(session, network), _batches(session, selection))
     training.restore()
     with stop_requests() as requested:
         for record in training.records():
@@ -50,7 +50,7 @@ class Training:
     """A training and what is done beside its steps: records, looks at collapse, candidates, checkpoints."""
 
     session: Session
-    candidates: Candidates
+    selection: CheckpointSelection
     network: Network
     trainer: Trainer
     batches: Batches
@@ -72,7 +72,7 @@ class Training:
         if state is not None:
             _check_same_training(state, self.about, folder.path)
             self.trainer.restore(state)
-            self.candidates.restore(state["candidates"])
+            self.selection.restore(state["selection"])
         folder.start_metrics(self.trainer.step)
 
     def records(self) -> Iterator[Record]:
@@ -93,10 +93,10 @@ class Training:
         if self.monitor.due(record.step):
             for note in self.monitor.look(record.step, self.trainer.condition()):
                 self.session.warn(f"{self.session.config.method}, {note}")
-        if regular and self.candidates.watched:
-            self.candidates.add(record.step, self.network)
+        if regular and self.selection.watched:
+            self.selection.add(record.step, self.network)
         if regular or stop:
-            state = {**self.trainer.state(), **self.about, "candidates": self.candidates.state()}
+            state = {**self.trainer.state(), **self.about, "selection": self.selection.state()}
             self.session.folder.save_checkpoint(record.step, state)
 
     @property
@@ -151,12 +151,12 @@ def _build_trainer(session: Session, network: Network) -> Trainer:
     )
 
 
-def _batches(session: Session, candidates: Candidates) -> Batches:
+def _batches(session: Session, selection: CheckpointSelection) -> Batches:
     """Return this process's part of every batch; labelled target rows join the source's."""
     config, data, ranks = session.config, session.data, session.ranks
     preprocessing = data.backbone.preprocessing
     transform = preprocessing.training() if preprocessing and data.source.holds_images else None
-    source = candidates.training_source
+    source = selection.training_source
     if data.given is not None:
         source = join_labelled(source, data.target, data.given)
     return Batches(source, data.target, config.batch_size, config.seed, transform, (ranks.rank, ranks.count))

@@ -30,12 +30,14 @@ class Prepared:
 
     `extractor` is the backbone, and what makes features of other rows by it.
 
-    `given` are the classes (m,) of the target rows whose labels are trained on, `UNLABELLED` of all others; None when
-    there are none. These rows count in no accuracy.
+    The target is without labels. Those it came with are `target_truth` (m,), `UNLABELLED` where unknown, and are for
+    the evaluation alone. `given` are the classes (m,) of the target rows whose labels are trained on, `UNLABELLED` of
+    all others; None when there are none. These rows count in no accuracy.
     """
 
     source: Domain
     target: Domain
+    target_truth: Tensor
     pictures: Domain
     extractor: FeatureExtractor
     shape: tuple[int, ...] | None
@@ -117,13 +119,14 @@ def prepare(
     if config.target_labels:
         given = label_rows(target, read_labels(config.target_labels))
         target = replace(target, labels=target.labels.where(given == UNLABELLED, UNLABELLED))
+    truth, target = target.labels, target.unlabelled()
     with preserved_rng_state():
         torch.manual_seed(config.seed)
         built = build_backbone(backbone or config.backbone, config.weights, source.shape)
     extractor = FeatureExtractor(built, config.backbone, config.frozen, cache, device, workers(config), track)
     pictures, shape = target, source.shape
     source, target = extractor.prepared(source), extractor.prepared(target)
-    return Prepared(source, target, pictures, extractor, shape, notes, given)
+    return Prepared(source, target, truth, pictures, extractor, shape, notes, given)
 
 
 def prepare_features(config: Config, source: Domain, target: Domain, backbone: Backbone) -> Prepared:
@@ -135,7 +138,8 @@ def prepare_features(config: Config, source: Domain, target: Domain, backbone: B
     if config.target_labels:
         raise UserError("target labels are of one target; train it alone, with: jointadapt train --target-labels")
     source, target, notes = fit(config, source, target)
-    return Prepared(source, target, target, FeatureExtractor(backbone, config.backbone), None, notes)
+    truth, target = target.labels, target.unlabelled()
+    return Prepared(source, target, truth, target, FeatureExtractor(backbone, config.backbone), None, notes)
 
 
 def fit(config: Config, source: Domain, target: Domain) -> tuple[Domain, Domain, tuple[str, ...]]:

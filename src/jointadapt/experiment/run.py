@@ -1,27 +1,31 @@
 """One method: trained, judged, and written into its run folder."""
 
-import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-import torchvision
 from torch import Tensor
 
 from jointadapt.data import UNLABELLED, Domain
 from jointadapt.data.batches import shard
 from jointadapt.data.domain import some_rows
-from jointadapt.evaluation.metrics import evaluate, verdict
+from jointadapt.evaluation.metrics import evaluate
 from jointadapt.evaluation.predict import network_outputs
 from jointadapt.experiment.fit import fit
 from jointadapt.experiment.prepare import Prepared
 from jointadapt.experiment.session import Session
+from jointadapt.experiment.summarise import (
+    compare_with_baseline,
+    describe_domain,
+    describe_selection,
+    library_versions,
+)
 from jointadapt.networks.network import Network
-from jointadapt.runs.folder import RunFolder
 from jointadapt.runs.model import Model
-from jointadapt.selection.checkpoints import Candidates
+from jointadapt.runs.reading import read_predicted, read_summary, read_trade_offs
+from jointadapt.runs.summary import Summary
+from jointadapt.selection.checkpoints import CheckpointSelection
 from jointadapt.selection.guard import shares
 from jointadapt.version import __version__
 
@@ -33,7 +37,7 @@ class Run:
     """What a training leaves: the model, the summary, and the folder with everything (None when none was asked for)."""
 
     model: Model
-    summary: dict[str, Any]
+    summary: Summary
     folder: Path | None
 
 
@@ -57,15 +61,14 @@ def train_method(session: Session, baseline: Run | None) -> Run:
         return read_finished(session)
     started = time.monotonic()
     expected = expected_shares(baseline, data)
-    candidates = Candidates(config.select, data.source, data.target, expected, ranks=session.ranks)
-    network = fit(session, candidates, None if baseline is None else baseline.model.network)
+    selection = CheckpointSelection(config.select, data.source, data.target, expected, ranks=session.ranks)
+    network = fit(session, selection, None if baseline is None else baseline.model.network)
     folder.write_config(config)  # not before: a training that cannot be gone on with leaves its folder as it was
-    candidates.settle(network)
+    selection.settle(network)
     network.float()  # also after training in float64, as rows are float32
     source, target = (_predict(session, network, domain) for domain in (data.source, data.target))
     model = _keep(session, network, source, target)
-    summary = _summarise(session, candidates, source, target, baseline)
-    summary["seconds"] = round(time.monotonic() - started, 1)
+    summary = _summarise(session, selection, source, target, baseline, started)
     folder.write_summary(summary)
     session.wait()
     return Run(model, summary, folder.path)
@@ -73,8 +76,8 @@ def train_method(session: Session, baseline: Run | None) -> Run:
 
 def read_finished(session: Session) -> Run:
     """Return the run of the session's folder, in which everything was written."""
-    folder = session.folder
-    return Run(Model.load(folder.path, backbone=session.data.backbone), folder.read_summary(), folder.path)
+    folder = session.folder.path
+    return Run(Model.load(folder, backbone=session.data.backbone), read_summary(folder), folder)
 
 
 def _predict(session: Session, network: Network, domain: Domain) -> Outputs:
@@ -99,33 +102,39 @@ def _keep(session: Session, network: Network, source: Outputs, target: Outputs) 
     model = Model(network.cpu().eval(), data.source.classes, session.config, data.shape)
     if folder.writes:
         model.save(folder.model)
-    folder.write_predictions(data.target, target.probabilities)
+    folder.write_predictions(data.target, target.probabilities, data.target_truth)
     folder.write_features(
         source=source.features.numpy(),
         target=target.features.numpy(),
         source_labels=data.source.labels[source.rows].numpy(),
         target_predicted=target.predicted[target.rows].numpy(),
-        target_labels=data.target.labels[target.rows].numpy(),
+        target_labels=data.target_truth[target.rows].numpy(),
     )
     return model
 
 
 def _summarise(
-    session: Session, candidates: Candidates, source: Outputs, target: Outputs, baseline: Run | None
-) -> dict[str, Any]:
-    """Return what the run found, but for the time it took."""
+    session: Session,
+    selection: CheckpointSelection,
+    source: Outputs,
+    target: Outputs,
+    baseline: Run | None,
+    started: float,
+) -> Summary:
+    """Return what the run found; here alone its predictions meet the target's labels."""
     config, data, classes = session.config, session.data, len(session.data.source.classes)
-    evaluation = evaluate(target.predicted, data.target.labels, classes)
+    evaluation = evaluate(target.predicted, data.target_truth, classes)
     on_source = evaluate(source.predicted, data.source.labels, classes)
-    chosen = {**candidates.summary(config.steps, evaluation), "trade_off": session.folder.read_trade_offs()}
-    return {
+    found = read_trade_offs(session.folder.path)
+    return Summary(
         **_describe_run(session),
-        "selection": chosen,
-        "source_accuracy": on_source.accuracy if on_source else None,
-        "confidence": target.probabilities.max(1).values.mean().item(),
-        "evaluation": asdict(evaluation) if evaluation else None,
-        **compare_with(baseline, target.predicted, data.target, config.method),
-    }
+        selection=describe_selection(selection, data.target_truth, evaluation, config.steps, found),
+        source_accuracy=on_source and on_source.accuracy,
+        confidence=target.probabilities.max(1).values.mean().item(),
+        evaluation=evaluation,
+        **compare_with(baseline, target.predicted, data, config.method),
+        seconds=round(time.monotonic() - started, 1),
+    )
 
 
 def _describe_run(session: Session) -> dict[str, Any]:
@@ -136,16 +145,12 @@ def _describe_run(session: Session) -> dict[str, Any]:
         "task": f"{data.source.name} → {data.target.name}",
         **{name: getattr(config, name) for name in ("method", "backbone", "steps", "seed")},
         "frozen": data.frozen,
-        "classes": list(data.source.classes),
-        "source": _describe(data.source, config.source),
-        "target": _describe(data.target, config.target),
+        "classes": data.source.classes,
+        "source": describe_domain(data.source, config.source, data.source.labels),
+        "target": describe_domain(data.target, config.target, data.target_truth),
         "target_labels": 0 if data.given is None else int((data.given != UNLABELLED).sum()),
-        "warnings": list(data.notes),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-        },
+        "warnings": data.notes,
+        "versions": library_versions(),
     }
 
 
@@ -156,23 +161,9 @@ def expected_shares(baseline: Run | None, data: Prepared) -> Tensor:
     return shares(read_predicted(baseline.folder, data.target), len(data.source.classes))
 
 
-def read_predicted(folder: Path, target: Domain) -> Tensor:
-    """Return the class that the run of a folder predicts for each target row, as an index into the target's classes."""
-    index = {name: position for position, name in enumerate(target.classes)}
-    return torch.tensor([index[name] for name in RunFolder(folder).read_predictions()])
-
-
-def compare_with(baseline: Run | None, predicted: Tensor, target: Domain, method: str) -> dict[str, Any]:
+def compare_with(baseline: Run | None, predicted: Tensor, data: Prepared, method: str) -> dict[str, Any]:
     """Return what the summary says of the comparison with the source-only model."""
     if baseline is None or baseline.folder is None:
         return {"baseline": None, "agreement": None, "verdict": "Not compared: one model was trained."}
-    plain = read_predicted(baseline.folder, target)
-    return {
-        "baseline": {key: baseline.summary[key] for key in ("evaluation", "source_accuracy", "confidence")},
-        "agreement": 100 * (predicted == plain).double().mean().item(),
-        "verdict": verdict(predicted, plain, target.labels, method.upper()),
-    }
-
-
-def _describe(domain: Domain, path: str) -> dict[str, Any]:
-    return {"path": path, "rows": len(domain), "labelled": domain.labelled, "skipped": domain.skipped}
+    plain = read_predicted(baseline.folder, data.target)
+    return compare_with_baseline(baseline.summary, plain, predicted, data.target_truth, method)

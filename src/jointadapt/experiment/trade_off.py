@@ -1,15 +1,20 @@
 """`--trade-off search`: λ chosen without target labels."""
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from statistics import mean
-from typing import Any, Literal
+from typing import Literal
 
 from jointadapt.experiment.fit import fit
 from jointadapt.experiment.run import Run, expected_shares
 from jointadapt.experiment.session import Session
-from jointadapt.selection.checkpoints import LAST, Candidates
-from jointadapt.selection.criteria import CRITERIA, FOLDS, choose
+from jointadapt.runs.reading import read_trade_offs
+from jointadapt.runs.summary import TradeOffSearch, Trial
+from jointadapt.selection.checkpoints import CheckpointSelection
+from jointadapt.selection.criteria import FOLDS, choose
+from jointadapt.selection.registry import LAST, holds_out
 
 TRADE_OFFS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 PLACE = "trade-off"
@@ -23,33 +28,36 @@ def choose_trade_off(session: Session, baseline: Run | None) -> float | Literal[
     """
     folder, select = session.folder, session.config.select
     rule = "transfer-cv" if select == LAST else select
-    trials = (folder.read_trade_offs() or {"trials": []})["trials"]
-    done = {(trial["trade_off"], trial["fold"]) for trial in trials}
-    for trade_off, fold in product(TRADE_OFFS, range(FOLDS if CRITERIA[rule].holds_out else 1)):
+    found = read_trade_offs(folder.path) or TradeOffSearch(rule)
+    done = {(trial.trade_off, trial.fold) for trial in found.trials}
+    for trade_off, fold in product(TRADE_OFFS, range(FOLDS if holds_out(rule) else 1)):
         if (trade_off, fold) not in done:
-            trials.append({"trade_off": trade_off, "fold": fold, **_try(session, baseline, rule, trade_off, fold)})
-            folder.write_trade_offs({"rule": rule, "chosen": None, "trials": trials})
+            trial = _try(session, baseline, rule, trade_off, fold)
+            found = replace(found, trials=(*found.trials, trial))
+            folder.write_trade_offs(found)
             _forget_trials(session)
-    chosen = _best(trials)
-    folder.write_trade_offs({"rule": rule, "chosen": chosen, "trials": trials})
+    chosen = _best(found.trials)
+    folder.write_trade_offs(replace(found, chosen=chosen))
     _forget_trials(session)
     return chosen
 
 
-def _try(session: Session, baseline: Run | None, rule: str, trade_off: float, fold: int) -> dict[str, Any]:
+def _try(session: Session, baseline: Run | None, rule: str, trade_off: float, fold: int) -> Trial:
     """Return the score of a training with this λ, without some of the source rows where the rule holds them out."""
     data = session.data
     trial = session.within(PLACE, f"{trade_off:g}-{fold}", trade_off=trade_off)
-    candidates = Candidates(rule, data.source, data.target, expected_shares(baseline, data), fold, session.ranks)
-    fit(trial, candidates, None if baseline is None else baseline.model.network)
-    return candidates.judged(last=session.config.select == LAST)
+    expected = expected_shares(baseline, data)
+    selection = CheckpointSelection(rule, data.source, data.target, expected, fold, session.ranks)
+    fit(trial, selection, None if baseline is None else baseline.model.network)
+    judged = selection.chosen_by(session.config.select)
+    return Trial(trade_off, fold, judged.scores[rule], judged.eligible)
 
 
-def _best(trials: list[dict[str, Any]]) -> float | Literal["auto"]:
+def _best(trials: Sequence[Trial]) -> float | Literal["auto"]:
     """Return the λ of the highest mean score among those whose every trial is eligible."""
-    groups = [[trial for trial in trials if trial["trade_off"] == trade_off] for trade_off in TRADE_OFFS]
-    allowed = [all(trial["eligible"] for trial in group) for group in groups]
-    best = choose([mean(trial["score"] for trial in group) for group in groups], allowed)
+    groups = [[trial for trial in trials if trial.trade_off == trade_off] for trade_off in TRADE_OFFS]
+    allowed = [all(trial.eligible for trial in group) for group in groups]
+    best = choose([mean(trial.score for trial in group) for group in groups], allowed)
     return "auto" if best is None else TRADE_OFFS[best]
 
 

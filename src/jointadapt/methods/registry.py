@@ -1,6 +1,7 @@
 """A name, or names joined by +, → the method: its options, its trade-offs, the method itself. It loads no torch."""
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,26 @@ def build_method(name: str, widths: Sequence[int], options: Mapping[str, Any]) -
         method.trade_off = method.trade_off if weight == "auto" else weight
         methods.append(method)
     return methods[0] if len(methods) == 1 else Combined(methods)
+
+
+def method_title(name: str) -> str:
+    """Return a method's name as sentences and headings have it: in the letter case of its class, which is its paper's.
+
+    Tables, files and flags have the name itself, which differs in letter case only. A name that is no method's, or not
+    spelt as its class, stays as it is.
+
+    >>> method_title("fixmatch"), method_title("jan-a+mcc"), method_title("auto: im"), method_title("source-only")
+    ('FixMatch', 'JAN-A+MCC', 'auto: IM', 'source-only')
+    """
+    return re.sub(r"[\w-]+", lambda found: _title(found[0]), name)
+
+
+def _title(name: str) -> str:
+    letters = (METHODS.row(name) or "").rpartition(":")[2]
+    if name == BASELINE or letters.lower() != name.replace("-", ""):
+        return name
+    cased = iter(letters)
+    return "".join(next(cased) if letter != "-" else letter for letter in name)
 
 
 def is_source_free(name: str) -> bool:

@@ -76,7 +76,7 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     return np.divide(total[inside], count[inside], out=np.full(len(values), np.nan), where=count[inside] > 0)
 
 
-def embed(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def tsne(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Return both domains in the plane by one t-SNE fit, the same on every call; None where there is nothing to fit."""
     rows = np.concatenate([source, target]).astype(np.float64)
     if len(rows) < FEWEST_MAP_POINTS or not rows.size or not np.isfinite(rows).all() or rows.std(axis=0).max() == 0:

@@ -6,10 +6,10 @@ from jointadapt.reporting import run_figures as figures
 from jointadapt.reporting import run_report_parts as parts
 from jointadapt.reporting.html import page_template
 from jointadapt.reporting.run_report_parts import Thumbnail
-from jointadapt.runs.reading import read_parts
+from jointadapt.runs.reading import read_config_text, read_run, shown
 from jointadapt.runtime.files import write_atomically
 
-__all__ = ["Thumbnail", "read_parts", "render", "write_report"]
+__all__ = ["Thumbnail", "render", "write_report"]
 
 
 def write_report(run: Path, thumbnail: Thumbnail | None = None) -> Path:
@@ -27,23 +27,23 @@ def write_report(run: Path, thumbnail: Thumbnail | None = None) -> Path:
 
 def render(folder: Path, thumbnail: Thumbnail | None = None) -> str:
     """Return the page as text, its parts in the order in which they are read."""
-    run = read_parts(folder)
-    classes = parts.class_names(run)
+    run = read_run(folder)
+    classes, config = parts.class_names(run), read_config_text(folder).strip()
     return page_template("report.html.j2").render(
-        task=run.summary.get("task") or "Domain adaptation",
-        method=parts.method_title(run),
+        task=run.task or "Domain adaptation",
+        method=parts.title_of(run),
         summary=run.summary,
         subtitle=parts.subtitle(run),
         compared=run.baseline is not None,
         comparison=parts.comparison(run),
         candidates=parts.candidates(run),
         facts=parts.facts(run),
-        config=run.config.strip().split("\n") if run.config.strip() else [],
+        config=config.split("\n") if config else [],
         curves=parts.learning_curves(run),
         **parts.confusion_parts(run, classes),
         maps=parts.feature_maps(run),
         legend=[(i + 1, name, figures.class_colour(i)) for i, name in enumerate(classes)],
         numbered=len(classes) <= figures.MOST_NUMBERED_CLASSES,
-        target_labels=run.features is not None and "target_labels" in run.features,
+        target_labels="target_labels" in shown(lambda: run.features, {}),
         pictures=parts.pictures(run, thumbnail),
     )

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,9 +16,11 @@ import numpy as np
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from jointadapt.config import Config, from_record, read_toml, to_toml
+from jointadapt.config import Config, to_toml
 from jointadapt.data import UNLABELLED, Domain
 from jointadapt.errors import UserError
+from jointadapt.runs.reading import read_metrics, read_run_config
+from jointadapt.runs.summary import Summary, TradeOffSearch
 from jointadapt.runtime.files import is_part, remove_parts, write_atomically
 from jointadapt.training.checkpoints import DamagedCheckpoint, read_checkpoint, write_checkpoint
 
@@ -106,10 +108,7 @@ class RunFolder:
         """Return the configuration, as it was resolved."""
         if not self.begun:
             raise UserError(f"{self.path} holds no run (config.toml); give the folder of an interrupted run.")
-        tables = read_toml(self.path / "config.toml")
-        if {*tables} != {"given", "resolved"} or not all(isinstance(table, dict) for table in tables.values()):
-            raise UserError(f"{self.path / 'config.toml'} lacks the tables [given] and [resolved] that a run writes.")
-        return from_record(tables["resolved"], tables["given"])
+        return read_run_config(self.path)
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints, oldest first."""
@@ -151,10 +150,7 @@ class RunFolder:
 
     def start_metrics(self, step: int) -> None:
         """Forget the records after a step: those written after the checkpoint that is gone on from."""
-        file = self.path / "metrics.jsonl"
-        lines = file.read_bytes().splitlines(keepends=True) if file.is_file() else []
-        records = [json.loads(line) for line in lines if _whole(line)]
-        kept = [record for record in records if record["step"] <= step]
+        kept = [record for record in read_metrics(self.path)[0] if record["step"] <= step]
         self._write("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept).encode())
 
     def add_metrics(self, record: dict[str, int | float]) -> None:
@@ -164,39 +160,21 @@ class RunFolder:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
+    def write_summary(self, summary: Summary) -> None:
         """Write the summary, last of all: it says that the run is finished."""
-        self._write("summary.json", json.dumps(summary, indent=2, ensure_ascii=False).encode(errors="replace"))
+        text = json.dumps(summary.to_json(), indent=2, ensure_ascii=False)
+        self._write("summary.json", text.encode(errors="replace"))
 
-    def read_summary(self) -> dict[str, Any]:
-        """Return the summary of a finished run."""
-        path = self.path / "summary.json"
-        try:
-            summary = json.loads(path.read_text("utf-8"))
-            if not {"jointadapt", "task", "method", "evaluation"} <= set(summary):
-                raise ValueError("it lacks what a summary has")
-        except (ValueError, TypeError) as error:
-            raise UserError(
-                f"{path} is no summary of a run ({error}); remove it, and have it written again by: "
-                f"jointadapt train --resume {self.path}"
-            ) from error
-        return summary
-
-    def write_trade_offs(self, found: dict[str, Any]) -> None:
+    def write_trade_offs(self, found: TradeOffSearch) -> None:
         """Write how λ was chosen: the rule, the trials, and the chosen one once there is one."""
-        self._write("trade-off.json", json.dumps(found, indent=2).encode())
+        self._write("trade-off.json", json.dumps(asdict(found), indent=2).encode())
 
-    def read_trade_offs(self) -> dict[str, Any] | None:
-        """Return how λ was chosen; None where it was given."""
-        path = self.path / "trade-off.json"
-        return json.loads(path.read_text("utf-8")) if path.is_file() else None
-
-    def write_predictions(self, domain: Domain, probabilities: Tensor) -> None:
-        """Write what the model makes of each row."""
+    def write_predictions(self, target: Domain, probabilities: Tensor, labels: Tensor) -> None:
+        """Write what the model makes of each target row, beside its label where there is one."""
 
         def write(file: BinaryIO) -> None:
             text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="", write_through=True)
-            write_predictions(text, domain, probabilities, domain.classes)
+            write_predictions(text, target, probabilities, target.classes, labels)
             text.detach()
 
         if self.writes:
@@ -206,11 +184,6 @@ class RunFolder:
         """Copy what another run folder holds of its training: metrics and features."""
         for name in ("metrics.jsonl", "features.npz"):
             self._write(name, (other / name).read_bytes())
-
-    def read_predictions(self) -> list[str]:
-        """Return the predicted class of each row."""
-        with (self.path / "predictions.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return [row["class"] for row in csv.DictReader(file)]
 
     def write_features(self, **arrays: np.ndarray) -> None:
         """Write the features of some rows of both domains, for the report's pictures."""
@@ -223,27 +196,25 @@ class RunFolder:
             write_atomically(self.path / name, lambda file: file.write(content))
 
 
-def _whole(line: bytes) -> bool:
-    """Return whether a line of records was written to its end."""
-    try:
-        return line.endswith(b"\n") and "step" in json.loads(line)
-    except ValueError:
-        return False
-
-
 def write_predictions(
-    file: Any, domain: Domain, probabilities: Tensor, classes: Sequence[str], header: bool = True
+    file: Any,
+    domain: Domain,
+    probabilities: Tensor,
+    classes: Sequence[str],
+    labels: Tensor | None = None,
+    header: bool = True,
 ) -> None:
-    """Write a CSV of item, class and probability, and of the label where the domain has labels."""
+    """Write a CSV of item, class and probability, and of the label (an index into `classes`) where any is known."""
     confidence, predicted = probabilities.max(1)
+    known = [] if labels is None or bool((labels == UNLABELLED).all()) else labels.tolist()
     writer = csv.writer(file, lineterminator="\n")
     quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # Python < 3.13 lets a bare \r through
     if header:
-        writer.writerow(["item", "class", "probability"] + ["label"] * domain.labelled)
-    rows = zip(domain.items, predicted.tolist(), confidence.tolist(), domain.labels.tolist(), strict=True)
-    for item, index, probability, label in rows:
-        known = [domain.classes[label] if label != UNLABELLED else ""] * domain.labelled
-        row = [item, classes[index], f"{probability:.6f}", *known]
+        writer.writerow(["item", "class", "probability"] + ["label"] * bool(known))
+    rows = zip(domain.items, predicted.tolist(), confidence.tolist(), strict=True)
+    for number, (item, index, probability) in enumerate(rows):
+        label = [classes[known[number]] if known[number] != UNLABELLED else ""] if known else []
+        row = [item, classes[index], f"{probability:.6f}", *label]
         (quoting if "\r" in "".join(row) else writer).writerow(row)
 
 

@@ -1,116 +1,206 @@
-"""Run folder → its parts, as far as they are there."""
+"""Run folder → its parts. Each of its files is read here and nowhere else."""
 
 import csv
-import io
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from jointadapt.config import BASELINE, Config
+from jointadapt.config import BASELINE, Config, from_record, read_toml
+from jointadapt.data import Domain
 from jointadapt.errors import UserError
 from jointadapt.methods import METHODS
-from jointadapt.runs.folder import RunFolder
+from jointadapt.runs.summary import Summary, TradeOffSearch, search_from_json
+
+Record = dict[str, Any]
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Run:
-    """What was found in a run folder; a part that is missing or unreadable is empty."""
+class Prediction(NamedTuple):
+    """A row of `predictions.csv`; `label` is empty where it is not known, `probability` NaN where it is no number."""
 
-    summary: dict[str, Any]
-    config: str = ""
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    predictions: list[dict[str, Any]] = field(default_factory=list)
-    features: dict[str, np.ndarray] | None = None
-    baseline: "Run | None" = None
-
-    @property
-    def evaluation(self) -> dict[str, Any]:
-        return self.summary.get("evaluation") or {}
+    row: int
+    item: str
+    predicted: str
+    probability: float
+    label: str
 
 
-def read_parts(folder: Path) -> Run:
-    """Return the parts of a run folder."""
+# One file each
+
+
+def read_run_config(folder: Path) -> Config:
+    """Return the configuration of a run, as it was resolved."""
+    path = folder / "config.toml"
+    tables = read_toml(path)
+    if {*tables} != {"given", "resolved"} or not all(isinstance(table, dict) for table in tables.values()):
+        raise UserError(f"{path} lacks the tables [given] and [resolved] that a run writes.")
+    return from_record(tables["resolved"], tables["given"])
+
+
+def read_summary(folder: Path) -> Summary:
+    """Return the summary of a finished run."""
     path = folder / "summary.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"A report needs the folder of a finished run, with a summary.json; {folder} has none.")
     try:
-        summary = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} should hold the summary of a run as JSON, and does not: {error}.") from None
-    return Run(
-        summary=summary,
-        config=_read_text(folder / "config.toml"),
-        metrics=_read_metrics(_read_text(folder / "metrics.jsonl")),
-        predictions=_read_predictions(_read_text(folder / "predictions.csv")),
-        features=_read_features(folder / "features.npz"),
-        baseline=_read_baseline(folder, summary.get("baseline")),
-    )
+        return Summary.from_json(json.loads(path.read_text("utf-8")))
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path} is no summary of a run ({error}); remove it, and have it written again by: "
+            f"jointadapt train --resume {folder}"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{folder} itself holds no finished run (summary.json); give the folder of one.") from error
 
 
-def _read_baseline(folder: Path, told: dict[str, Any] | None) -> "Run | None":
-    """Return the source-only run beside a run: its own folder, or what the run's summary says of it, or None."""
-    if (folder / BASELINE / "summary.json").is_file():
-        run = read_parts(folder / BASELINE)
-        return replace(run, summary={**run.summary, **(told or {})})
-    return Run(told) if told else None
+def read_config_text(folder: Path) -> str:
+    """Return the configuration as it is written; nothing where there is none."""
+    path = folder / "config.toml"
+    return path.read_text("utf-8", errors="surrogateescape") if path.is_file() else ""
 
 
-def _read_text(path: Path) -> str:
+def read_metrics(folder: Path) -> tuple[list[Record], str]:
+    """Return the records of a training, and what is wrong with the first line that is none; nothing mostly.
+
+    A last line that a crash cut off is passed over, and no fault.
+    """
+    path = folder / "metrics.jsonl"
     if not path.is_file():
-        return ""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return file.read()
-
-
-def _read_metrics(text: str) -> list[dict[str, Any]]:
-    """Return one record for each line; a last line cut off by a crash is passed over."""
-    records = []
-    for line in filter(str.strip, text.split("\n")):
+        return [], "it is missing"
+    records, faults = [], []
+    for line in path.read_bytes().splitlines(keepends=True):
         try:
             record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and "step" in record:
-            records.append(record)
-    return records
+            if line.endswith(b"\n") and record["step"] is not None:
+                records.append(record)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            faults += [f"{type(error).__name__}: {error}"] if line.endswith(b"\n") else []
+    return records, faults[0] if faults else ""
 
 
-def _read_predictions(text: str) -> list[dict[str, Any]]:
-    rows = []
-    for i, row in enumerate(csv.DictReader(io.StringIO(text, newline=""))):
-        try:
-            probability = float(row.get("probability") or "nan")
-        except ValueError:
-            probability = math.nan
-        rows.append({**row, "row": i, "probability": probability})
-    return rows
+def read_predictions(folder: Path) -> list[Prediction]:
+    """Return what the model made of each target row."""
+    path = folder / "predictions.csv"
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return [
+                Prediction(
+                    number, row["item"] or "", row["class"] or "", _number(row["probability"]), row.get("label") or ""
+                )
+                for number, row in enumerate(csv.DictReader(file))
+            ]
+    except (OSError, KeyError, csv.Error) as error:
+        raise UserError(f"{path} holds no predictions of a run ({error}); leave this run out.") from error
 
 
-def _read_features(path: Path) -> dict[str, np.ndarray] | None:
+def read_predicted(folder: Path, target: Domain) -> Tensor:
+    """Return the class that a run predicts for each row of its target, as an index into the target's classes."""
+    index = {name: position for position, name in enumerate(target.classes)}
+    found = [index.get(row.predicted) for row in read_predictions(folder)]
+    if len(found) != len(target) or None in found:
+        raise UserError(
+            f"{folder / 'predictions.csv'} is not of these target rows; remove {folder / 'summary.json'}, and have "
+            "both written again by the same command."
+        )
+    return torch.tensor(found)
+
+
+def read_features(folder: Path) -> dict[str, np.ndarray]:
+    """Return the features of some rows of both domains, their labels, and the predicted classes of the target's."""
+    path = folder / "features.npz"
     try:
         with np.load(path) as file:
             return {name: file[name] for name in file.files}
-    except Exception:
-        return None  # zipfile and numpy raise a dozen kinds on a broken file
+    except Exception as error:
+        # zipfile and numpy raise a dozen kinds on a broken file.
+        raise UserError(f"{path} holds no features of a run ({error}); leave this run out.") from error
 
 
-@dataclass(frozen=True)
+def read_trade_offs(folder: Path) -> TradeOffSearch | None:
+    """Return how λ was chosen, or is being chosen; None where it was given."""
+    path = folder / "trade-off.json"
+    if not path.is_file():
+        return None
+    try:
+        return search_from_json(json.loads(path.read_text("utf-8")))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no search for a trade-off ({error}); remove it to search anew.") from error
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
+
+
+# The whole
+
+
+@dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A finished run: its folder, configuration, summary, and its number among the tasks seen."""
+    """A finished run: its folder and summary, and its other parts, each read when it is first asked for.
+
+    A part that is missing or damaged is a `UserError`; `shown` is for those who do without.
+    """
 
     folder: Path
-    config: Config
-    summary: dict[str, Any]
+    summary: Summary
+
+    @cached_property
+    def config(self) -> Config:
+        """Its configuration."""
+        return read_run_config(self.folder)
+
+    @cached_property
+    def _metrics(self) -> tuple[list[Record], str]:
+        return read_metrics(self.folder)
+
+    @property
+    def records(self) -> list[Record]:
+        """The records of its training, as many as are whole."""
+        return self._metrics[0]
+
+    @property
+    def metrics(self) -> list[Record]:
+        """The records of its training, none of them damaged."""
+        if self._metrics[1]:
+            path = self.folder / "metrics.jsonl"
+            raise UserError(f"{path} holds no records of a training ({self._metrics[1]}); leave this run out.")
+        return self.records
+
+    @cached_property
+    def predictions(self) -> list[Prediction]:
+        """What its model made of each target row."""
+        return read_predictions(self.folder)
+
+    @cached_property
+    def features(self) -> dict[str, np.ndarray]:
+        """The features of some rows of both domains."""
+        return read_features(self.folder)
+
+    @cached_property
+    def baseline(self) -> "FinishedRun | None":
+        """The source-only run within its folder, with what its own summary says of it; None without one."""
+        folder, told = self.folder / BASELINE, self.summary.baseline
+        if (folder / "summary.json").is_file():
+            own = read_summary(folder)
+        elif told is not None:
+            own = replace(self.summary, method=BASELINE, baseline=None)
+        else:
+            return None
+        return FinishedRun(folder, own if told is None else replace(own, **vars(told)))
 
     @property
     def task(self) -> str:
         """The task, "amazon → webcam"."""
-        return self.summary["task"]
+        return self.summary.task
 
     @property
     def method(self) -> str:
@@ -120,7 +210,7 @@ class FinishedRun:
     @property
     def accuracy(self) -> float | None:
         """The target accuracy in percent, where it is known."""
-        return (self.summary["evaluation"] or {}).get("accuracy")
+        return self.summary.accuracy
 
     @property
     def on_files(self) -> bool:
@@ -137,6 +227,10 @@ class FinishedRun:
         """Whether the method looks at the target, so that λ has an effect."""
         return self.method != BASELINE
 
+    def takes(self, name: str) -> bool:
+        """Return whether an option of methods has an effect on this one."""
+        return self.adapts if name == "trade_off" else name in self.config.method_options
+
     def option(self, name: str) -> Any:
         """Return the value of an option; of λ that which was used."""
         value = self.config.flat().get(name)
@@ -146,25 +240,18 @@ class FinishedRun:
             return METHODS[self.method].trade_off
         return value
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """Return the records of the training."""
-        path = self.folder / "metrics.jsonl"
-        try:
-            text = path.read_text("utf-8")
-            records = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-            if not all("step" in record for record in records):
-                raise ValueError("a record has no step")
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path} holds no records of a training ({error}); leave this run out.") from error
-        return records
+
+def shown(part: Callable[[], T], otherwise: T) -> T:
+    """Return a part of a run, or what stands for it where it is missing or damaged."""
+    try:
+        return part()
+    except UserError:
+        return otherwise
 
 
 def read_run(folder: str | Path) -> FinishedRun:
     """Return the finished run of a run folder."""
-    own = RunFolder(Path(folder))
-    if not own.finished:
-        raise UserError(f"{folder} itself holds no finished run (summary.json); give the folder of one.")
-    return FinishedRun(own.path, own.read_config(), own.read_summary())
+    return FinishedRun(Path(folder), read_summary(Path(folder)))
 
 
 def find_runs(folders: Sequence[str | Path]) -> list[FinishedRun]:

@@ -4,7 +4,7 @@ Every criterion can be fooled by a model that puts all target rows into few clas
 them choosing such models; hence the guard, `eligible`, which stands before each of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,13 +17,14 @@ from torch.special import entr
 
 from jointadapt.discrepancy.domain_classifier import density_ratio, fit_linear
 from jointadapt.errors import UserError
+from jointadapt.selection.registry import CRITERIA, holds_out
 
 FOLDS = 5
 MOST_ROWS = 5_000  # of criteria whose cost is the square of the rows
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ValidatorInputs:
     """What a criterion looks at: what a model makes of target rows and, if some were held out, of labelled source rows.
 
     Args:
@@ -131,50 +132,57 @@ def reverse_risk(weights: Float[Tensor, " n"], right: Float[Tensor, " n"]) -> fl
     return -((w * (1 - right.double()).abs()).sum() / w.sum()).item()
 
 
-def _deep_embedded_validation(evidence: Evidence) -> float:
-    features, probabilities, labels, held_out = _source(evidence)
-    weights = density_ratio(features[~held_out], evidence.target_features, features[held_out])
+def score_by_entropy(inputs: ValidatorInputs) -> float:
+    """Return `entropy` of the target rows."""
+    return entropy(inputs.target_probabilities)
+
+
+def score_by_information(inputs: ValidatorInputs) -> float:
+    """Return `information` of the target rows."""
+    return information(inputs.target_probabilities)
+
+
+def score_by_neighbourhood_density(inputs: ValidatorInputs) -> float:
+    """Return `neighbourhood_density` of the target rows."""
+    return neighbourhood_density(_some(inputs.target_probabilities))
+
+
+def score_by_clustering(inputs: ValidatorInputs) -> float:
+    """Return `clustering` of the target rows."""
+    return clustering(_some(inputs.target_features), _some(inputs.predicted))
+
+
+def score_by_deep_embedded_validation(inputs: ValidatorInputs) -> float:
+    """Return `deep_embedded_validation` of the source rows held out, by their cross-entropy."""
+    features, probabilities, labels, held_out = _source(inputs)
+    weights = density_ratio(features[~held_out], inputs.target_features, features[held_out])
     right = probabilities[held_out].double().gather(1, labels[held_out, None])[:, 0]
     return deep_embedded_validation(weights, -right.clamp_min(1e-12).log())
 
 
-def _transfer_cross_validation(evidence: Evidence) -> float:
-    features, _, labels, held_out = _source(evidence)
-    weights = density_ratio(features[~held_out], evidence.target_features, features[held_out])
-    classes = evidence.predicted.unique()  # of which the reverse model learns; it gives no other any probability
-    given = torch.zeros(len(weights), evidence.target_probabilities.shape[1], dtype=torch.float64)
+def score_by_transfer_cross_validation(inputs: ValidatorInputs) -> float:
+    """Return `reverse_risk` of the source rows held out, by a linear model of the target rows as they are predicted."""
+    features, _, labels, held_out = _source(inputs)
+    weights = density_ratio(features[~held_out], inputs.target_features, features[held_out])
+    classes = inputs.predicted.unique()  # of which the reverse model learns; it gives no other any probability
+    given = torch.zeros(len(weights), inputs.target_probabilities.shape[1], dtype=torch.float64)
     given[:, classes] = 1.0
     if len(classes) > 1:
-        reverse = fit_linear(evidence.target_features, evidence.predicted)
+        reverse = fit_linear(inputs.target_features, inputs.predicted)
         given[:, classes] = torch.from_numpy(reverse.predict_proba(features[held_out].double().numpy()))
     return reverse_risk(weights, given.gather(1, labels[held_out, None])[:, 0])
 
 
-def _source(evidence: Evidence) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    parts = (evidence.source_features, evidence.source_probabilities, evidence.source_labels, evidence.held_out)
+for _criterion in (score_by_deep_embedded_validation, score_by_transfer_cross_validation):
+    _criterion.holds_out = True  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def _source(inputs: ValidatorInputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    parts = (inputs.source_features, inputs.source_probabilities, inputs.source_labels, inputs.held_out)
     features, probabilities, labels, held_out = parts
     if features is None or probabilities is None or labels is None or held_out is None:
         raise ValueError("this criterion needs source rows that were held out of training; see `hold_out`.")
     return features, probabilities, labels, held_out
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """A number of an `Evidence`, higher for the better model; whether it needs source rows held out of training."""
-
-    score: Callable[[Evidence], float]
-    holds_out: bool = False
-
-
-CRITERIA: dict[str, Criterion] = {
-    "entropy": Criterion(lambda e: entropy(e.target_probabilities)),
-    "information": Criterion(lambda e: information(e.target_probabilities)),
-    "snd": Criterion(lambda e: neighbourhood_density(_some(e.target_probabilities))),
-    "clustering": Criterion(lambda e: clustering(_some(e.target_features), _some(e.predicted))),
-    "dev": Criterion(_deep_embedded_validation, holds_out=True),
-    "transfer-cv": Criterion(_transfer_cross_validation, holds_out=True),
-}
-DEFAULT = "clustering"
 
 
 def _some(rows: Tensor) -> Tensor:
@@ -184,13 +192,12 @@ def _some(rows: Tensor) -> Tensor:
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:MOST_ROWS]]
 
 
-def scores(evidence: Evidence) -> dict[str, float]:
-    """Return the criteria by name; those that need held-out rows only where there are some."""
+def scores(inputs: ValidatorInputs, *names: str) -> dict[str, float]:
+    """Return our criteria, and those named, by name; those that need held-out rows only where there are some."""
+    every = dict.fromkeys((*CRITERIA.rows, *names))
     with threadpool_limits(1):  # sums in one order: the same choice on every call
         return {
-            name: criterion.score(evidence)
-            for name, criterion in CRITERIA.items()
-            if evidence.held_out is not None or not criterion.holds_out
+            name: float(CRITERIA[name](inputs)) for name in every if inputs.held_out is not None or not holds_out(name)
         }
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from jointadapt.discrepancy.distances import squared_distances
+from jointadapt.methods.registry import method_title
 
 NEIGHBOURS = 10
 GEOMETRY_WEIGHT = 0.2
@@ -110,9 +111,9 @@ def _compared(
         f"geometry {mine.geometry:.2f} against {yours.geometry:.2f}"
     )
     if mine.total - yours.total <= CLEAR * error:
-        return plain, f"Kept {plain}: the best candidate, {best}, is not clearly better ({told})."
-    others = ", ".join([plain, *(name for name in candidates if name != best)])
-    return best, f"Chose {best} before {others} without target labels: {told}."
+        return plain, f"Kept {plain}: the best candidate, {method_title(best)}, is not clearly better ({told})."
+    others = ", ".join([plain, *(method_title(name) for name in candidates if name != best)])
+    return best, f"Chose {method_title(best)} before {others} without target labels: {told}."
 
 
 def nearest(rows: Float[Tensor, "m d"], count: int = NEIGHBOURS) -> Int[Tensor, "m k"]:

@@ -1,0 +1,184 @@
+"""What a run found: one typed record, written last, with the version of its format."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from jointadapt.evaluation.metrics import Evaluation
+
+FORMAT = 2  # format 1 said no version; it is read as it is
+OF_AUTO = ("chosen", "candidates", "diagnosis", "calibration")
+
+
+@dataclass(frozen=True)
+class DomainSummary:
+    """A domain as it was read: `skipped` are files that could not be."""
+
+    path: str
+    rows: int
+    labelled: bool
+    skipped: int
+
+
+@dataclass(frozen=True)
+class CheckpointScores:
+    """A checkpoint that might have been reported; accuracies in percent where the target has labels."""
+
+    step: int
+    eligible: bool
+    scores: dict[str, float]
+    accuracy: float | None
+    mean_per_class_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class CheckpointChoice:
+    """The checkpoint that one rule chooses, and what it is worth."""
+
+    step: int
+    accuracy: float | None
+    mean_per_class_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of the search for λ: its score by the search's criterion, and whether the guard lets it pass."""
+
+    trade_off: float
+    fold: int
+    score: float
+    eligible: bool
+
+
+@dataclass(frozen=True)
+class TradeOffSearch:
+    """How λ was chosen: the criterion, the trials, and the λ chosen once there is one; "auto" if none was eligible."""
+
+    rule: str
+    chosen: float | Literal["auto"] | None = None
+    trials: tuple[Trial, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which checkpoint is reported, and what every rule, and the oracle, would have given."""
+
+    rule: str
+    step: int
+    candidates: tuple[CheckpointScores, ...]
+    choices: dict[str, CheckpointChoice]
+    trade_off: TradeOffSearch | None = None
+
+
+@dataclass(frozen=True)
+class BaselineSummary:
+    """What the source-only model of the same data is worth."""
+
+    evaluation: Evaluation | None
+    source_accuracy: float | None
+    confidence: float
+
+
+@dataclass(frozen=True)
+class ModelScores:
+    """A model that `auto` chose from: what spoke for it, and what it is worth."""
+
+    evaluation: Evaluation | None
+    neighbours: float
+    geometry: float
+
+
+@dataclass(frozen=True)
+class DiagnosisSummary:
+    """What `auto` took for the difference of the domains: the fields of a `Diagnosis`, its kind, and its words."""
+
+    rows: int
+    classes: int
+    p_value: float
+    p_value_reweighted: float
+    proportions: tuple[float, ...]
+    moved: float
+    missing: int
+    kind: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The temperature of an `auto` run's probabilities; accuracy and calibration errors in percent."""
+
+    temperature: float
+    believed_accuracy: float
+    error_before: float | None
+    error: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a run found. Accuracies are percentages; None where the target has no labels.
+
+    `jointadapt` is the version that wrote it; `target_labels` the number of target rows whose labels were trained on;
+    `agreement` the percentage of target rows that get source-only's class. Of `auto` only: the method that was
+    `chosen`, the `candidates`, the `diagnosis`, the `calibration`.
+    """
+
+    jointadapt: str
+    task: str
+    method: str
+    backbone: str
+    steps: int
+    seed: int
+    frozen: bool
+    classes: tuple[str, ...]
+    source: DomainSummary
+    target: DomainSummary
+    target_labels: int
+    warnings: tuple[str, ...]
+    selection: Selection
+    source_accuracy: float | None
+    confidence: float
+    evaluation: Evaluation | None
+    baseline: BaselineSummary | None
+    agreement: float | None
+    verdict: str
+    seconds: float
+    versions: dict[str, str]
+    chosen: str = ""
+    candidates: dict[str, ModelScores] = field(default_factory=dict)
+    diagnosis: DiagnosisSummary | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """The target accuracy in percent, where it is known."""
+        return self.evaluation and self.evaluation.accuracy
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON has it, with the version of its format."""
+        found = {"format": FORMAT, **asdict(self)}
+        return found if self.chosen else {name: value for name, value in found.items() if name not in OF_AUTO}
+
+    @classmethod
+    def from_json(cls, found: Any) -> "Summary":
+        """Return the record that `to_json` gave, of this format or the one before; a `ValueError` of one line if it is
+        none.
+        """
+        if isinstance(found, dict) and found.get("format", 1) not in (1, FORMAT):
+            raise ValueError(f"its format is {found['format']!r}, and this version reads formats up to {FORMAT}")
+        return _checked(cls, found)
+
+
+def search_from_json(found: Any) -> TradeOffSearch:
+    """Return a search for λ as it was written; a `ValueError` of one line if it is none."""
+    return _checked(TradeOffSearch, found)
+
+
+def _checked(kind: Any, found: Any) -> Any:
+    """Return a record of a kind, made from JSON; what is wrong with the first field that does not fit is told."""
+    try:
+        return TypeAdapter(kind).validate_python(found)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise ValueError(f"{place + ': ' if place else ''}{fault['msg'].lower()}") from error

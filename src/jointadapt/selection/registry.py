@@ -1,0 +1,56 @@
+"""A name → the criterion that needs no target label. It loads no torch.
+
+A criterion is any function of `ValidatorInputs` that returns a number, higher for the better model. One that is judged
+by source rows held out of training says so by an attribute: `holds_out = True`.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jointadapt.errors import unknown_name
+from jointadapt.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    from jointadapt.selection.criteria import ValidatorInputs
+
+    Criterion = Callable[[ValidatorInputs], float]
+
+CRITERIA: "Registry[Criterion]" = Registry(
+    "criterion",
+    {
+        "entropy": "jointadapt.selection.criteria:score_by_entropy",
+        "information": "jointadapt.selection.criteria:score_by_information",
+        "snd": "jointadapt.selection.criteria:score_by_neighbourhood_density",
+        "clustering": "jointadapt.selection.criteria:score_by_clustering",
+        "dev": "jointadapt.selection.criteria:score_by_deep_embedded_validation",
+        "transfer-cv": "jointadapt.selection.criteria:score_by_transfer_cross_validation",
+    },
+    group="jointadapt.criteria",
+)
+LAST = "last"  # no criterion: the last checkpoint is reported
+DEFAULT = "clustering"
+
+
+def rule_of(select: "str | Criterion") -> str:
+    """Return the name of what chooses a checkpoint: "last", or a criterion; a function of one's own has its path."""
+    name = CRITERIA.name_of(select) if callable(select) else str(select)
+    if name == LAST:
+        return name
+    if name not in CRITERIA and ":" not in name:
+        raise unknown_name(CRITERIA.kind, name, (LAST, *CRITERIA))
+    CRITERIA.check(name)
+    return name
+
+
+def is_judged_unasked(name: str) -> bool:
+    """Return whether the candidates of every run are judged by a criterion, whatever the run was told to choose by."""
+    return name in CRITERIA.rows and not holds_out(name)
+
+
+def holds_out(name: str) -> bool:
+    """Return whether a criterion is judged by source rows that are held out of training.
+
+    >>> holds_out("dev"), holds_out("entropy")
+    (True, False)
+    """
+    return name != LAST and getattr(CRITERIA[name], "holds_out", False)
