@@ -1,11 +1,13 @@
 """Backbones by name, what they give, and how the network treats BatchNorm and learning rates."""
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from jointadapt import from_arrays, train
 from jointadapt.errors import UserError
 from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
@@ -148,6 +150,20 @@ def test_small_backbones_take_arrays(name, shape):
     (features,) = backbone(torch.randn(4, *shape))
     assert features.shape == (4, *backbone.widths)
     assert not backbone.pretrained
+
+
+def test_images_of_one_pixel_s_height_are_images():
+    x = np.random.default_rng(0).normal(size=(30, 1, 256))
+    run = train((x, x[:, 0, 0] > 0), x, steps=2, batch_size=8, baseline=False, report=False)
+    assert run.model.shape == (1, 1, 256)
+    assert run.summary.backbone == "cnn"
+    assert run.model.predict_proba(from_arrays(x)).shape == (30, 2)
+
+
+def test_rows_too_small_for_a_backbone_are_told_so():
+    x = np.random.default_rng(0).normal(size=(30, 8, 8, 3))
+    with pytest.raises(UserError, match=r"the backbone alexnet takes no rows of shape \(3, 8, 8\) \("):
+        train((x, x[:, 0, 0, 0] > 0), x, backbone="alexnet", weights="none", steps=2, baseline=False)
 
 
 def test_a_small_backbone_needs_arrays():

@@ -1,12 +1,13 @@
 """The scikit-learn face, for arrays: `fit(X, y, X_target)`, `predict`, `predict_proba`, `score`."""
 
 import warnings
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
 
 from jointadapt.config import BASELINE, fitting
 from jointadapt.data import from_arrays
@@ -18,7 +19,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         method: how to adapt; a name of `METHODS`, or a subclass of `Method`.
-        backbone: "none" (rows are features already) or "mlp".
+        backbone: "none" (rows are features already), "mlp", or a module of one's own (`Backbone.of`), which is copied.
         bottleneck, dropout, steps, batch_size, learning_rate: as in `Config`.
         random_state: the seed of everything, an integer.
         options: further options of a run, or of the method, by name (`{"estimator": "linear"}`).
@@ -39,7 +40,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         self,
         method: str = "jan",
         *,
-        backbone: Literal["none", "mlp"] = "none",
+        backbone: str | nn.Module = "none",
         bottleneck: int = 256,
         dropout: float = 0.5,
         steps: int = 600,

@@ -36,7 +36,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.body, self.widths, self.preprocessing, self.pretrained = body, tuple(widths), preprocessing, pretrained
-        self.own, self.probe = own, ""
+        self.own = own
 
     @classmethod
     def of(
@@ -76,17 +76,18 @@ class Backbone(nn.Module):
 
         The module itself, and every random generator's state, stay as they are.
         """
+        found = copy.deepcopy(self).cpu().eval()
+        found.widths = tuple(layer.shape[1] for layer in found.layers_of_rows(shape, name_of(self)))
+        return found
+
+    def layers_of_rows(self, shape: Sequence[int] | None, name: str) -> tuple[Tensor, ...]:
+        """Return the layers of two rows of a shape (None: of image files), always the same rows.
+
+        Raises a `UserError` where it makes none of them.
+        """
         if shape is None:
             assert self.preprocessing is not None
             shape = (3, self.preprocessing.crop, self.preprocessing.crop)
-        found = copy.deepcopy(self).cpu().eval()
-        layers = found.layers_of_rows(shape, name_of(self))
-        found.widths = tuple(layer.shape[1] for layer in layers)
-        found.probe = hashlib.sha256(b"".join(layer.float().numpy().tobytes() for layer in layers)).hexdigest()
-        return found
-
-    def layers_of_rows(self, shape: Sequence[int], name: str) -> tuple[Tensor, ...]:
-        """Return the layers of two rows of a shape, always the same rows; a `UserError` where it makes none of them."""
         rows = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
         try:
             with preserved_rng_state(), torch.no_grad():
@@ -114,6 +115,11 @@ class Backbone(nn.Module):
                 name.encode() + tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
             )
         return digest.hexdigest()
+
+    def probe(self) -> str:
+        """Return a digest of what it makes of two fixed images: the part of that key that its code is, one's own."""
+        layers = copy.deepcopy(self).cpu().eval().layers_of_rows(None, name_of(self))
+        return hashlib.sha256(b"".join(layer.float().numpy().tobytes() for layer in layers)).hexdigest()
 
 
 class PickedLayers(nn.Module):

@@ -92,7 +92,7 @@ class FeatureExtractor:
             return _embedded(domain, embed, self.track)
         if self.backbone.preprocessing is None:
             raise UserError(f"the backbone {self.name!r} is for arrays; for image files choose another, as resnet50.")
-        key = f"{self.name} {self.backbone.digest()}" + (f" {self.backbone.probe}" if self.backbone.own else "")
+        key = f"{self.name} {self.backbone.digest()}" + (f" {self.backbone.probe()}" if self.backbone.own else "")
         transform = self.backbone.preprocessing.evaluation()
         return extract(domain, embed, transform, key, self.cache, self.workers, track=self.track)
 

@@ -175,7 +175,7 @@ class _ModelFile:
                 raise ValueError(f"its format is {about['format']}, this version reads {FORMAT} and older")
             classes, shape, config = tuple(about["classes"]), tuple(about["shape"] or ()) or None, about["config"]
             numbers = float(about["temperature"]), bool(about["frozen"])
-            preprocessing = about["preprocessing"] and Preprocessing(**about["preprocessing"])
+            preprocessing = about["preprocessing"] and _preprocessing(about["preprocessing"])
             return cls(file, tensors, classes, from_record(config), shape, *numbers, about["backbone"], preprocessing)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise _no_model(file, error) from error
@@ -210,8 +210,7 @@ class _ModelFile:
                 f"{self.path} holds the head alone, and was trained with other weights of {name} than there are now "
                 f"({weights or self.config.weights}); give those with --weights FILE, or Model.load(path, weights=…)."
             )
-        if backbone.own and self.preprocessing is not None:
-            backbone.preprocessing = self.preprocessing
+        backbone.preprocessing = self.preprocessing or backbone.preprocessing
         return backbone
 
     def _weights(self, given: str | None) -> str:
@@ -241,6 +240,11 @@ class _ModelFile:
 
 def _no_model(file: Path, error: Exception) -> UserError:
     return UserError(f"{file} is no model of jointadapt ({' '.join(str(error).split())[:160]}).")
+
+
+def _preprocessing(about: Mapping[str, Any]) -> Preprocessing:
+    about = {**about, "mean": tuple(about["mean"]), "std": tuple(about["std"])}  # JSON has made lists of them
+    return Preprocessing(**about)
 
 
 def _as_now(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
