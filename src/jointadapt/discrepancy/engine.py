@@ -16,7 +16,7 @@ suffice, since K is symmetric: half of the distances and of the exponentials, an
 
 from collections.abc import Sequence
 from functools import reduce
-from operator import mul
+from operator import attrgetter, mul, or_
 from typing import NamedTuple
 
 import torch
@@ -73,7 +73,7 @@ def weighted_sum(
     tensor(2.7358)
     """
     rows = (*source_layers, *target_layers)
-    dtype = torch.float64 if any(r.dtype == torch.float64 for r in rows) else torch.float32
+    dtype = torch.float64 if torch.float64 in map(attrgetter("dtype"), rows) else torch.float32
     rows = [r if r.dtype == dtype else r.to(dtype) for r in rows]
     device = rows[0].device.type
     if tile is None:
@@ -88,7 +88,7 @@ def weighted_sum(
 
 def _dispatch(plan: _Plan, rows: list[Tensor]) -> Tensor:
     """Return the sum, through autograd only where some layer needs a gradient: else its value alone is formed."""
-    if torch.is_grad_enabled() and any(r.requires_grad for r in rows):
+    if torch.is_grad_enabled() and any(map(attrgetter("requires_grad"), rows)):
         return _WeightedSum.apply(plan, *rows)  # pyright: ignore[reportReturnType]
     return _sum_and_gradients(plan, rows, [False] * len(plan.kernels))[0]
 
@@ -103,7 +103,7 @@ class _WeightedSum(torch.autograd.Function):
     def forward(ctx, plan: _Plan, *rows: Tensor) -> Tensor:
         """Return S and keep the pooled gradient of every wanted layer."""
         layers, needs = len(plan.kernels), ctx.needs_input_grad[1:]
-        wanted = [a or b for a, b in zip(needs[:layers], needs[layers:], strict=True)]
+        wanted = [*map(or_, needs[:layers], needs[layers:])]
         value, gradients = _sum_and_gradients(plan, rows, wanted)
         ctx.rows = rows
         ctx.save_for_backward(*gradients)
@@ -112,17 +112,14 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor):
         """Return the kept gradients times that of S, cut into source and target."""
-        scale = _Scale.apply if torch.is_grad_enabled() else _scale  # under create_graph=True
-        pooled = [None if g is None else scale(g, *grad_outputs, *ctx.rows) for g in ctx.saved_tensors]
-        n = ctx.rows[0].shape[0]
-        source = [None if gradient is None else gradient[:n] for gradient in pooled]
-        target = [None if gradient is None else gradient[n:] for gradient in pooled]
-        return None, *source, *target
-
-
-def _scale(gradient: Tensor, grad_output: Tensor, *rows: Tensor) -> Tensor:  # noqa: ARG001
-    """Return the gradient times that of S; the rows stand in the signature of `_Scale`."""
-    return gradient * grad_output
+        (grad_output,), n = grad_outputs, ctx.rows[0].shape[0]
+        parts: list[Tensor | None] = [None] * len(ctx.rows)
+        for layer, kept in enumerate(ctx.saved_tensors):
+            if kept is not None:
+                create_graph = torch.is_grad_enabled()
+                pooled = _Scale.apply(kept, grad_output, *ctx.rows) if create_graph else kept * grad_output
+                parts[layer], parts[layer + len(ctx.saved_tensors)] = pooled[:n], pooled[n:]
+        return None, *parts
 
 
 class _Scale(torch.autograd.Function):
@@ -131,7 +128,7 @@ class _Scale(torch.autograd.Function):
     @staticmethod
     def forward(ctx, gradient: Tensor, grad_output: Tensor, *rows: Tensor) -> Tensor:  # noqa: ARG004
         """Return the gradient times that of S, as a function of the rows for `create_graph=True`."""
-        return _scale(gradient, grad_output)
+        return gradient * grad_output
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor):  # noqa: ARG004

@@ -114,7 +114,7 @@ def prepare(
     A module that is given is the backbone, of which the configuration says the name alone.
     """
     source, target = (replace(domain, precomputed=False) for domain in (source, target))  # rows are rows, to this run
-    source, target, notes = fit(config, source, target)
+    source, target, notes = matched(config, source, target)
     given = None
     if config.target_labels:
         given = label_rows(target, read_labels(config.target_labels))
@@ -137,12 +137,12 @@ def prepare_features(config: Config, source: Domain, target: Domain, backbone: B
     """
     if config.target_labels:
         raise UserError("target labels are of one target; train it alone, with: jointadapt train --target-labels")
-    source, target, notes = fit(config, source, target)
+    source, target, notes = matched(config, source, target)
     truth, target = target.labels, target.unlabelled()
     return Prepared(source, target, truth, target, FeatureExtractor(backbone, config.backbone), None, notes)
 
 
-def fit(config: Config, source: Domain, target: Domain) -> tuple[Domain, Domain, tuple[str, ...]]:
+def matched(config: Config, source: Domain, target: Domain) -> tuple[Domain, Domain, tuple[str, ...]]:
     """Return domains with the same classes and shapes, the source with labelled rows only, and notes for the user."""
     target, notes = align(source, target)
     if (source.labels == UNLABELLED).any():

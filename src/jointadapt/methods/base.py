@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from typing import Annotated
 
 from torch import Tensor, nn
 
 from jointadapt.networks.network import Activations
+from jointadapt.runtime.options import Count
+
+DiscriminatorWidth = Annotated[Count, "Width of the discriminator's two hidden layers."]
+SecondClassifierWidth = Annotated[Count, "Width of the second classifier's hidden layer."]
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
 
-def entropy(logits: Tensor) -> Tensor:
+def entropies(logits: Tensor) -> Tensor:
     """Return H(p_i) of each row's probabilities; from logits, so that a probability of 0 has a finite gradient."""
     return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
 
@@ -64,3 +69,8 @@ def perceptron(inputs: int, width: int) -> nn.Sequential:
     """Return a discriminator: two hidden layers, one score."""
     widths = ((inputs, width), (width, width))
     return nn.Sequential(*(part for a, b in widths for part in (nn.Linear(a, b), nn.ReLU())), nn.Linear(width, 1))
+
+
+def second_classifier(widths: Sequence[int], width: int) -> nn.Sequential:
+    """Return a classifier of the features beside the network's own, with one hidden layer."""
+    return nn.Sequential(nn.Linear(widths[-2], width), nn.ReLU(), nn.Linear(width, widths[-1]))

@@ -2,17 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, entropy, perceptron
+from jointadapt.methods.base import DiscriminatorWidth, Method, entropies, perceptron
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
-from jointadapt.runtime.options import Count
 
 MOST_INPUTS = 4096
 RANDOM_INPUTS = 1024
@@ -33,12 +31,7 @@ class CDAN(Method):
     R_f: Tensor | None
     R_p: Tensor | None
 
-    def __init__(
-        self,
-        widths: Sequence[int],
-        *,
-        discriminator_width: Annotated[Count, "Width of the discriminator's two hidden layers."] = 1024,
-    ) -> None:
+    def __init__(self, widths: Sequence[int], *, discriminator_width: DiscriminatorWidth = 1024) -> None:
         super().__init__(widths)
         features, classes = widths[-2], widths[-1]
         randomised = features * classes > MOST_INPUTS
@@ -51,7 +44,7 @@ class CDAN(Method):
         features = reverse(torch.cat([source.features, target.features]))
         logits = wide(torch.cat([source.logits, target.logits]).detach())
         scores = self.discriminator(self._multilinear(features, logits.softmax(1)))[:, 0]
-        weights = 1 + torch.exp(-entropy(logits)) if self.weighted else torch.ones_like(logits[:, 0])
+        weights = 1 + torch.exp(-entropies(logits)) if self.weighted else torch.ones_like(logits[:, 0])
         n = len(source.logits)
         return (_mean(softplus(-scores[:n]), weights[:n]) + _mean(softplus(scores[n:]), weights[n:])) / 2
 

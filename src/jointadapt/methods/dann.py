@@ -1,16 +1,14 @@
 """DANN: domain-adversarial neural network."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from jointadapt.methods.base import Method, perceptron
+from jointadapt.methods.base import DiscriminatorWidth, Method, perceptron
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
-from jointadapt.runtime.options import Count
 
 
 class DANN(Method):
@@ -21,12 +19,7 @@ class DANN(Method):
     Source: Ganin et al., JMLR 2016, Eq. (9) and (13).
     """
 
-    def __init__(
-        self,
-        widths: Sequence[int],
-        *,
-        discriminator_width: Annotated[Count, "Width of the discriminator's two hidden layers."] = 1024,
-    ) -> None:
+    def __init__(self, widths: Sequence[int], *, discriminator_width: DiscriminatorWidth = 1024) -> None:
         super().__init__(widths)
         self.discriminator = perceptron(widths[-2], discriminator_width)
 

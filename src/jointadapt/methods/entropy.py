@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, entropy
+from jointadapt.methods.base import Method, entropies
 from jointadapt.networks.network import Activations
 
 
@@ -20,4 +20,4 @@ class Entropy(Method):
 
     def forward(self, source: Activations, target: Activations) -> Tensor:  # noqa: ARG002
         """Return the mean entropy, from 0 to log(classes)."""
-        return entropy(wide(target.logits)).mean()
+        return entropies(wide(target.logits)).mean()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, entropy
+from jointadapt.methods.base import Method, entropies
 from jointadapt.networks.network import Activations
 
 
@@ -22,4 +22,4 @@ class IM(Method):
         """Return the negative information, from −log(classes) to 0."""
         logits = wide(target.logits)
         mean = logits.softmax(1).mean(0).clamp_min(torch.finfo(logits.dtype).tiny)
-        return entropy(logits).mean() - torch.special.entr(mean).sum()
+        return entropies(logits).mean() - torch.special.entr(mean).sum()

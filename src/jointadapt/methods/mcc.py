@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, entropy
+from jointadapt.methods.base import Method, entropies
 from jointadapt.networks.network import Activations
 from jointadapt.runtime.options import Positive
 
@@ -38,7 +38,7 @@ class MCC(Method):
         """Return the confusion, from 0 (each class certain) to 1 − 1/classes (no class is told from another)."""
         logits = wide(target.logits) / self.temperature
         Y = logits.softmax(1)
-        weights = 1 + torch.exp(-entropy(logits.detach()))
+        weights = 1 + torch.exp(-entropies(logits.detach()))
         C = Y.T @ (Y * (weights / weights.mean())[:, None])
         confusion = C / C.sum(1, keepdim=True).clamp_min(torch.finfo(C.dtype).tiny)
         return 1 - confusion.trace() / len(C)

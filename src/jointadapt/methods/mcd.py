@@ -1,16 +1,14 @@
 """MCD: maximum classifier discrepancy, as a reversal."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, Needs
+from jointadapt.methods.base import Method, Needs, SecondClassifierWidth, second_classifier
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
-from jointadapt.runtime.options import Count
 
 
 class MCD(Method):
@@ -27,16 +25,9 @@ class MCD(Method):
     needs = Needs(reversed_logits=True)
     trade_off = 1.0
 
-    def __init__(
-        self,
-        widths: Sequence[int],
-        *,
-        second_classifier_width: Annotated[Count, "Width of the second classifier's hidden layer."] = 1024,
-    ) -> None:
+    def __init__(self, widths: Sequence[int], *, second_classifier_width: SecondClassifierWidth = 1024) -> None:
         super().__init__(widths)
-        self.second = nn.Sequential(
-            nn.Linear(widths[-2], second_classifier_width), nn.ReLU(), nn.Linear(second_classifier_width, widths[-1])
-        )
+        self.second = second_classifier(widths, second_classifier_width)
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the second classifier's risk, less the discrepancy d, which is from 0 to 2/C."""

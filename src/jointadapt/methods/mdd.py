@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method
+from jointadapt.methods.base import Method, SecondClassifierWidth, second_classifier
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
-from jointadapt.runtime.options import Count, Positive
+from jointadapt.runtime.options import Positive
 
 
 class MDD(Method):
@@ -30,13 +30,11 @@ class MDD(Method):
         widths: Sequence[int],
         *,
         margin: Annotated[Positive, "γ = exp(ρ), how sure the second classifier has to be on the source."] = 4.0,
-        second_classifier_width: Annotated[Count, "Width of the second classifier's hidden layer."] = 1024,
+        second_classifier_width: SecondClassifierWidth = 1024,
     ) -> None:
         super().__init__(widths)
         self.margin = margin
-        self.other = nn.Sequential(
-            nn.Linear(widths[-2], second_classifier_width), nn.ReLU(), nn.Linear(second_classifier_width, widths[-1])
-        )
+        self.other = second_classifier(widths, second_classifier_width)
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the loss of f', ≥ 0."""

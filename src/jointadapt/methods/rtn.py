@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import entropy
+from jointadapt.methods.base import entropies
 from jointadapt.methods.kernel_methods import KernelMethod
 from jointadapt.networks.network import Activations
 
@@ -38,7 +38,7 @@ class RTN(KernelMethod):
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return discrepancy and entropy."""
         discrepancy = self.discrepancy([_fused(source)], [_fused(target)], self.kernels)
-        return discrepancy + entropy(wide(target.logits)).mean()
+        return discrepancy + entropies(wide(target.logits)).mean()
 
 
 def _fused(sample: Activations) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, Needs, entropy
+from jointadapt.methods.base import Method, Needs, entropies
 from jointadapt.networks.network import Activations
 from jointadapt.runtime.options import Count, NotNegative
 
@@ -49,7 +49,7 @@ class SHOT(Method):
         self.seen = torch.cat([features, self.seen.to(features.dtype)])[:rows]
         self.certainty = torch.cat([p.detach(), self.certainty.to(p.dtype)])[:rows]
         mean = p.mean(0).clamp_min(torch.finfo(p.dtype).tiny)
-        information = torch.special.entr(mean).sum() - entropy(logits).mean()
+        information = torch.special.entr(mean).sum() - entropies(logits).mean()
         return self.pseudo_label_weight * cross_entropy(logits, self._labels(features)) - information
 
     def _labels(self, features: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Backbone and head → a network that shows its hidden layers, as `Activations`."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -34,9 +35,10 @@ class Activations(NamedTuple):
 
     def split(self, n: int) -> tuple["Activations", "Activations"]:
         """Return the activations of the first n examples, and of the others, as the network gives them."""
+        first, others = itemgetter(slice(n)), itemgetter(slice(n, None))
         return (
-            Activations(self.features[:n], self.logits[:n], tuple(layer[:n] for layer in self.layers)),
-            Activations(self.features[n:], self.logits[n:], tuple(layer[n:] for layer in self.layers)),
+            Activations(first(self.features), first(self.logits), tuple(map(first, self.layers))),
+            Activations(others(self.features), others(self.logits), tuple(map(others, self.layers))),
         )
 
 

@@ -7,7 +7,7 @@ of ranks R, and dS/dθ / R = dJ/dθ is left.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -89,12 +89,12 @@ class Ranks:
         distributed.broadcast_object_list(values, src=0)
         return values[0]
 
+    def own_rng(self, step: int, device: torch.device) -> AbstractContextManager[None]:
+        """Give each rank random numbers of its own, by seed, step and rank; afterwards all have those of before."""
+        return nullcontext() if self.count == 1 else self._own_rng(step, device)
+
     @contextmanager
-    def own_rng(self, step: int, device: torch.device) -> Iterator[None]:
-        """Let chance differ from rank to rank, by seed, step and rank; afterwards it is everywhere as it was before."""
-        if self.count == 1:
-            yield
-            return
+    def _own_rng(self, step: int, device: torch.device) -> Iterator[None]:
         seed = np.random.SeedSequence((torch.initial_seed(), step, self.rank)).generate_state(1)[0]
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(int(seed))

@@ -1,5 +1,9 @@
 """Network and method as one module: a batch → the two terms of Eq. (9)."""
 
+from collections.abc import Sequence
+from itertools import compress
+from operator import itemgetter
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -47,12 +51,12 @@ class Objective(nn.Module):
     def forward(self, x_s: Tensor, y_s: Tensor, x_t: Tensor, step: int = 0) -> tuple[Tensor, Tensor]:
         """Return risk and transfer term; both domains pass the network in one call."""
         needs = self.method.needs
-        used = [x for x, needed in ((x_s, needs.source), (x_t, needs.target)) if needed]
+        used = [*compress((x_s, x_t), (needs.source, needs.target))]
         lengths = self.ranks.numbers(*map(len, used), device=x_s.device)
         seen = self.network.head(self._hidden(self.network, torch.cat(used), lengths, step))
         source, target = (seen, None) if needs.source else (None, seen)
         if needs.source and needs.target:
-            source, target = seen.split(sum(own[0] for own in lengths))
+            source, target = seen.split(sum(map(itemgetter(0), lengths)))
         if needs.reversed_logits:
             source, target = self._with_reversed_logits(source), self._with_reversed_logits(target)
         if self.teacher is not None and target is not None:
@@ -64,11 +68,11 @@ class Objective(nn.Module):
         if source is None:
             transfer = self.method(None, target)
             return torch.zeros_like(transfer), transfer
-        y_s = self.ranks.gather(y_s, [own[:1] for own in lengths])
+        y_s = self.ranks.gather(y_s, [*map(itemgetter(slice(1)), lengths)])
         source = source._replace(labels=y_s)
         return cross_entropy(self.method.source_logits(source), y_s), self.method(source, target)
 
-    def _hidden(self, network: Network, x: Tensor, lengths: list[list[int]], step: int) -> list[Tensor]:
+    def _hidden(self, network: Network, x: Tensor, lengths: list[list[int]], step: int) -> Sequence[Tensor]:
         """Return what the backbone makes of this rank's rows, and of all others'."""
         if x.ndim == 4:
             x = x.contiguous(memory_format=self.layout)
@@ -79,7 +83,7 @@ class Objective(nn.Module):
                 chunks = x.chunk(self.recompute_chunks)
                 found = [checkpoint(network.backbone, chunk, use_reentrant=False) for chunk in chunks]
                 layers = [torch.cat(layer) for layer in zip(*found, strict=True)]
-        return [self.ranks.gather(layer, lengths) for layer in layers]
+        return layers if self.ranks.count == 1 else [self.ranks.gather(layer, lengths) for layer in layers]
 
     def _with_reversed_logits(self, sample: Activations | None) -> Activations | None:
         return sample and sample._replace(reversed_logits=self.network.head.classifier(reverse(sample.features)))

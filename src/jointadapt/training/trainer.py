@@ -176,7 +176,7 @@ class Trainer:
 
     def largest(self, number: int = 0) -> int:
         """Return the largest of the ranks' numbers, so that all stop together when one is asked to."""
-        return max(own for (own,) in self.ranks.numbers(number, device=self.fabric.device))
+        return max(self.ranks.numbers(number, device=self.fabric.device))[0]
 
     def _note_fault(self, risk: Tensor, transfer: Tensor) -> None:
         """Remember, on the device and without waiting for it, the first step that is not finite.

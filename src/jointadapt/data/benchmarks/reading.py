@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from jointadapt.data.arrays import from_arrays
-from jointadapt.data.benchmarks.spec import Benchmark, plain, some
+from jointadapt.data.benchmarks.spec import Benchmark, simplified, some
 from jointadapt.data.domain import UNLABELLED, Domain
 from jointadapt.data.image_folders import MOST_DEFECTS, from_files, read_list, readable
 from jointadapt.data.images import fingerprint, is_image, read_image
@@ -114,7 +114,7 @@ def _listed(benchmark: Benchmark, path: Path, root: Path) -> tuple[Domain, tuple
     beside = sorted(folder for folder in path.parent.iterdir() if folder.is_dir())
     places = locate(names, (path.parent, root, *beside))
     known, pairs = _known(benchmark), zip(places, labels, strict=True)
-    kept = [(place, known.get(plain(place.parent.name), label)) for place, label in pairs if place is not None]
+    kept = [(place, known.get(simplified(place.parent.name), label)) for place, label in pairs if place is not None]
     if not kept:
         raise UserError(f"{path}: none of its {len(names)} images is below {root}; the first is {names[0]}.")
     lost = tuple(name for name, place in zip(names, places, strict=True) if place is None)
@@ -123,7 +123,7 @@ def _listed(benchmark: Benchmark, path: Path, root: Path) -> tuple[Domain, tuple
 
 def _known(benchmark: Benchmark) -> dict[str, str]:
     names = {**{name: name for name in benchmark.classes}, **benchmark.aliases}
-    return {plain(other): name for other, name in names.items()}
+    return {simplified(other): name for other, name in names.items()}
 
 
 def _class_names(benchmark: Benchmark, found: tuple[str, ...]) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ def _class_names(benchmark: Benchmark, found: tuple[str, ...]) -> tuple[str, ...
     known = _known(benchmark)
     first = 1 if "0" not in found and str(len(benchmark.classes)) in found else 0
     index = {str(number): name for number, name in enumerate(benchmark.classes, first)}
-    return tuple(known.get(plain(name)) or index.get(name, name) for name in found)
+    return tuple(known.get(simplified(name)) or index.get(name, name) for name in found)
 
 
 def _in_memory(domain: Domain, track: Track) -> Domain:

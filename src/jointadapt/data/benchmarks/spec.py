@@ -106,11 +106,13 @@ class Benchmark:
         >>> load_benchmark("office31").task("a2w")
         ('amazon', 'webcam')
         """
-        called = {plain(word): name for name, place in self.domains.items() for word in (name, place.letter) if word}
+        called = {
+            simplified(word): name for name, place in self.domains.items() for word in (name, place.letter) if word
+        }
         arrow = text.replace("->", "→")
         cuts = [i for i, c in enumerate(arrow) if c == "→"] or [i for i, c in enumerate(arrow) if c == "2"]
         for cut in cuts:
-            source, target = called.get(plain(arrow[:cut])), called.get(plain(arrow[cut + 1 :]))
+            source, target = called.get(simplified(arrow[:cut])), called.get(simplified(arrow[cut + 1 :]))
             if source and target and source != target:
                 return source, target
         names = ", ".join(f"{name} ({place.letter})" if place.letter else name for name, place in self.domains.items())
@@ -129,10 +131,10 @@ class Benchmark:
         return f"{name} is not in {root}, which holds {there}; looked for {some(self.domains[name].paths)}"
 
 
-def plain(name: str) -> str:
+def simplified(name: str) -> str:
     """Return a name without what people write differently.
 
-    >>> plain("Real World") == plain("real_world") == plain("RealWorld")
+    >>> simplified("Real World") == simplified("real_world") == simplified("RealWorld")
     True
     """
     return "".join(character for character in name.lower() if character.isalnum())
