@@ -153,12 +153,12 @@ def test_maps_draw_their_table(written: Path) -> None:
     rows = table(written / "tsne.csv")
     assert [row["method"] for row in rows] == ["source-only"] * 100 + ["dan"] * 100 + ["jan"] * 100
     numbers = [{**row, "x": float(row["x"]), "y": float(row["y"])} for row in rows]
-    assert points(charts.maps(numbers)) == {(row["x"], row["y"]) for row in numbers}
+    assert points(charts.draw_maps(numbers)) == {(row["x"], row["y"]) for row in numbers}
 
 
 def test_curves_draw_their_table(written: Path) -> None:
     rows = [{**r, "step": int(r["step"]), "value": float(r["value"])} for r in table(written / "convergence.csv")]
-    assert points(charts.curves(rows)) == {(row["step"], row["value"]) for row in rows}
+    assert points(charts.draw_curves(rows)) == {(row["step"], row["value"]) for row in rows}
     assert {row["quantity"] for row in rows} == {"target error, %", "risk on the source", "transfer"}
     assert not [row for row in rows if row["method"] == "source-only" and row["quantity"] == "transfer"]
 
@@ -166,7 +166,7 @@ def test_curves_draw_their_table(written: Path) -> None:
 def test_scatter_draws_its_table(written: Path) -> None:
     keys = ("jmmd", "a_distance", "accuracy")
     rows = [{**row, **{key: float(row[key]) for key in keys}} for row in table(written / "discrepancy.csv")]
-    drawn = points(charts.scatter(rows, [("jmmd", "j"), ("a_distance", "a")]))
+    drawn = points(charts.draw_scatter(rows, [("jmmd", "j"), ("a_distance", "a")]))
     assert drawn == {(row[key], row["accuracy"]) for row in rows for key in keys[:2]}
 
 
@@ -176,7 +176,7 @@ def test_bars_draw_their_table(written: Path, name: str, value: str) -> None:
         {**r, value: float(r[value]), "standard_error": float(r["standard_error"])}
         for r in table(written / f"{name}.csv")
     ]
-    (axes,) = charts.bars(rows, value, "").axes
+    (axes,) = charts.draw_bars(rows, value, "").axes
     assert sorted(bar.get_height() for bar in axes.patches) == sorted(row[value] for row in rows)  # pyright: ignore
 
 
@@ -286,7 +286,7 @@ def test_a_sweep_trains_and_draws_and_is_not_trained_twice(
     assert [round(width / widths[0]) for width in widths] == [1, 4, 16]
     assert {row["method"] for row in told["figures"]["jmmd"]} == {"jan", "source-only"}
     assert {row["runs"] for row in told["figures"]["jmmd"]} == {1}
-    drawn = points(charts.sensitivity(told["figures"]["trade-off"], "trade_off", "λ"))
+    drawn = points(charts.draw_sensitivity(told["figures"]["trade-off"], "trade_off", "λ"))
     assert {(row["trade_off"], row["accuracy"]) for row in told["figures"]["trade-off"]} <= drawn
     made = sorted((run / "analysis" / "sweep").iterdir())
     assert len(made) == 3 + 3

@@ -48,7 +48,7 @@ def looks(methods: Sequence[str]) -> dict[str, Look]:
     return ({BASELINE: Look(GREY, "X", "--", "")} if BASELINE in methods else {}) | look
 
 
-def maps(rows: Table) -> Figure:
+def draw_maps(rows: Table) -> Figure:
     """Return one map a method: x and y of each row, source as open circles, target as filled triangles."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     figure = Figure(figsize=(3.1 * len(methods), 3.2), layout="constrained")
@@ -69,7 +69,7 @@ def maps(rows: Table) -> Figure:
     return figure
 
 
-def bars(rows: Table, value: str, label: str, naive: str = "") -> Figure:
+def draw_bars(rows: Table, value: str, label: str, naive: str = "") -> Figure:
     """Return a bar for each method, in groups by task, with its standard error; `naive` is marked by a diamond."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     look = looks([row["method"] for row in rows])
@@ -107,7 +107,7 @@ def bars(rows: Table, value: str, label: str, naive: str = "") -> Figure:
     return figure
 
 
-def curves(rows: Table) -> Figure:
+def draw_curves(rows: Table) -> Figure:
     """Return how training went: a panel for each quantity, a line of panels for each task, a curve for each method."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))[:MOST_TASKS_OF_CURVES]
     quantities = list(dict.fromkeys(row["quantity"] for row in rows))
@@ -141,7 +141,7 @@ def curves(rows: Table) -> Figure:
     return figure
 
 
-def sensitivity(rows: Table, key: str, label: str) -> Figure:
+def draw_sensitivity(rows: Table, key: str, label: str) -> Figure:
     """Return the accuracy, ± standard error, against an option, which is positive; a line for each task and method."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     look = looks([row["method"] for row in rows])
@@ -178,7 +178,7 @@ def sensitivity(rows: Table, key: str, label: str) -> Figure:
     return figure
 
 
-def scatter(rows: Table, keys: Sequence[tuple[str, str]]) -> Figure:
+def draw_scatter(rows: Table, keys: Sequence[tuple[str, str]]) -> Figure:
     """Return the accuracy of every run against its discrepancies, a panel for each (key, label)."""
     look = looks([row["method"] for row in rows])
     figure = Figure(figsize=(3.4 * len(keys), 3.1), layout="constrained")

@@ -57,7 +57,7 @@ def maps(shown: dict[str, list[dict[str, Any]]]) -> FigureSpec | str:
         f"{MAPPED_ROWS} of each. Every map is a fit of its own; distances between islands, and between maps, mean "
         "nothing.",
         rows,
-        charts.maps,
+        charts.draw_maps,
         "t-SNE maps, one a method, source rows as circles and target rows as triangles.",
     )
 
@@ -88,7 +88,7 @@ def a_distances(measured: list[dict[str, Any]]) -> FigureSpec | str:
         "to, with hardly a penalty. That is near 2 whenever rows are few and columns many, whether the domains differ "
         "or not, which is how an A-distance of “always 2.0” comes about.",
         rows,
-        lambda rows: charts.bars(rows, "a_distance", "proxy A-distance", naive="rows_fitted_to"),
+        lambda rows: charts.draw_bars(rows, "a_distance", "proxy A-distance", naive="rows_fitted_to"),
         "Bars of the proxy A-distance by method.",
     )
 
@@ -111,7 +111,7 @@ def jmmd(measured: list[dict[str, Any]]) -> FigureSpec | str:
         "distance of each model's own features (unbiased: near 0, of either sign, if the joint distributions agree). "
         "Error bars: standard error over runs.",
         rows,
-        lambda rows: charts.bars(rows, "jmmd", "JMMD², features × predictions"),
+        lambda rows: charts.draw_bars(rows, "jmmd", "JMMD², features × predictions"),
         "Bars of JMMD by method.",
     )
 
@@ -141,7 +141,7 @@ def convergence(runs: Sequence[FinishedRun]) -> FigureSpec | str:
         "(evaluation only: no training sees it); risk and transfer are means over a twentieth of the training. The "
         "size of transfer is each method's own and says nothing across methods.",
         rows,
-        charts.curves,
+        charts.draw_curves,
         "Curves of target error, risk and transfer against the step.",
     )
 
@@ -182,7 +182,7 @@ def sensitivity(runs: Sequence[FinishedRun], option: Swept) -> FigureSpec | str:
         f"Target accuracy (evaluation only) against {label}, of runs that differ in nothing else but the seed. Error "
         "bars: standard error over seeds.",
         rows,
-        lambda rows: charts.sensitivity(rows, option, axis),
+        lambda rows: charts.draw_sensitivity(rows, option, axis),
         f"Target accuracy against {label}.",
     )
 
@@ -204,7 +204,7 @@ def scatter(measured: list[dict[str, Any]]) -> FigureSpec | str:
         f"the accuracy over these {len(rows)} runs: {', '.join(words) or 'none, as all are equal'}. Runs of several "
         "tasks differ in more than the method.",
         rows,
-        lambda rows: charts.scatter(rows, [("jmmd", "JMMD²"), ("a_distance", "proxy A-distance")]),
+        lambda rows: charts.draw_scatter(rows, [("jmmd", "JMMD²"), ("a_distance", "proxy A-distance")]),
         "Accuracy of each run against its JMMD and its A-distance.",
     )
 
