@@ -150,7 +150,7 @@ def test_options_of_the_former_method_are_left_out() -> None:
 
 def test_a_class_is_taken_where_a_name_is() -> None:
     run = train(*arrays(), method=Shrink, shrink=2, **QUICK)
-    assert run.summary["method"] == f"{__name__}:Shrink"
+    assert run.summary.method == f"{__name__}:Shrink"
     assert run.model.config.method_options == {"shrink": 2.0, "plain": 3}
     assert METHODS.name_of(METHODS["jan"]) == "jan"
     assert METHODS[f"{__name__}:Shrink"] is Shrink
@@ -390,7 +390,7 @@ def test_ls_tells_of_one_method(command: Command) -> None:
     text = command("ls", "jan").out
     assert text.startswith("jan: JMMD² of all layers jointly")
     assert (
-        "  --output-bandwidth mean|median|NUMBER\n      γ of the softmax layer. [1.68]\n      Of jan, jan-a.\n" in text
+        "  --output-bandwidth mean|median|NUMBER\n      Bandwidth γ of the softmax layer. [1.68]\n      Of jan, jan-a.\n" in text
     )
     told = json.loads(command("ls", "jan+mcc", "--json").out)
     assert {*told["about"]} == {"jan", "mcc"}

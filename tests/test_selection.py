@@ -464,9 +464,9 @@ def test_images_trained_through_are_looked_at_only_when_asked(command: Command, 
     assert told["selection"]["choices"]["information"]["accuracy"] == told["evaluation"]["accuracy"]
 
 
-def test_the_command_says_which_rule_chose(command: Command, arrays: Path) -> None:
+def test_the_command_says_which_criterion_chose(command: Command, arrays: Path) -> None:
     out = command(*_train("run", "--select", "snd", "--no-baseline")).out
-    assert "by the rule 'snd'; target accuracy by rule: last " in out
+    assert "selected by 'snd'; target accuracy: last " in out
     assert ", oracle " in out
     assert "(the labels serve evaluation only)" in out
     assert arrays.exists()

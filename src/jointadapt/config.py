@@ -37,20 +37,20 @@ class RunOptions:
     """Data and places"""
 
     source: Annotated[str, "Labelled domain: a folder, an image list (.txt), or .npz .npy .csv .parquet.", PLACE] = ""
-    target: Annotated[str, "Unlabelled domain, likewise; labels found there only serve the evaluation.", PLACE] = ""
+    target: Annotated[str, "Unlabelled domain, likewise; labels found there serve evaluation only.", PLACE] = ""
     benchmark: Annotated[str, "Instead of both: a named benchmark, or a TOML file that describes one.", PLACE] = ""
     root: Annotated[str, "Folder that holds the benchmark's domains.", PLACE] = ""
     task: Annotated[str, 'Of the benchmark: "amazon → webcam", or a2w.', PLACE] = ""
     target_labels: Annotated[
         str,
-        "As `suggest-labels` writes it, CSV of item, label: the classes of some target rows, to train on.",
+        "CSV of item, label, as `suggest-labels` writes it: classes of some target examples, to train on too.",
         BY_CONTENT,
     ] = ""
     out: Annotated[str, "Run folder to make; by default runs/SOURCE-TARGET-METHOD.", PLACE] = ""
-    method: Annotated[str, "How to adapt; `jointadapt ls` names them all; a sum: jan+mcc; auto."] = "jan"
+    method: Annotated[str, "Adaptation method: one that `jointadapt ls` lists, a sum (jan+mcc), or auto."] = "jan"
     baseline: Annotated[bool, "Also train without adaptation, to tell whether adapting helped.", MACHINE] = True
     report: Annotated[bool, "Write report.html into the run folder.", MACHINE] = True
-    seed: Annotated[int, Field(ge=0, lt=2**31), "Repeats a run exactly on the CPU."] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31), "Seed of all random numbers; repeats a run exactly on the CPU."] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +61,11 @@ class NetworkOptions:
     weights: Annotated[str, "default (downloads torchvision's or timm's), none, or a file.", BY_CONTENT] = "default"
     frozen: Annotated[
         bool | Literal["auto"],
-        "Keep the backbone as it is: its features are extracted once; auto: one that has a name, for image files.",
+        "Keep the backbone's weights fixed and extract its features once; auto: if it has a name, for image files.",
     ] = "auto"
     bottleneck: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=0)],
-        "Width of the layer before the classifier; 0 for none; auto: 256, but 0 for AlexNet and VGG.",
+        "Width of the layer before the classifier; 0: none; auto: 256, but 0 for AlexNet and VGG.",
     ] = "auto"
     dropout: Annotated[float, Field(ge=0, lt=1), "Dropout in the bottleneck."] = 0.5
 
@@ -75,46 +75,48 @@ class TrainingOptions:
     """Training"""
 
     steps: Annotated[Count, "Training steps."] = 600
-    batch_size: Annotated[int, Field(ge=2), "Rows of each domain in a step, over all devices."] = 36
-    learning_rate: Annotated[Positive, "Initial rate of new layers; a pretrained backbone has a tenth."] = 0.01
-    lr_alpha: Annotated[NotNegative, "α of the rate's decay η / (1 + α p)^0.75."] = 10.0
+    batch_size: Annotated[int, Field(ge=2), "Examples of each domain in a step, over all devices."] = 36
+    learning_rate: Annotated[Positive, "Initial learning rate of new layers; a pretrained backbone has a tenth."] = 0.01
+    lr_alpha: Annotated[NotNegative, "α of the learning rate's decay η / (1 + α p)^0.75."] = 10.0
     weight_decay: Annotated[NotNegative, "L2 penalty on every weight."] = 5e-4
-    sam_rho: Annotated[NotNegative, "ρ of SAM: the risk is taken where it is worst within ρ (SDAT); 0: off."] = 0.0
+    sam_rho: Annotated[NotNegative, "Radius ρ of the SAM perturbation of the risk (SDAT); 0: no SAM."] = 0.0
     trade_off: Annotated[
         Literal["auto", "search"] | NotNegative | tuple[NotNegative, ...],
-        "Final λ, the weight of the transfer term; of a sum, one for each part; auto: the method's; "
+        "Final λ, the weight of the transfer term; for a sum, one for each part; auto: the method's; "
         "search: chosen without target labels.",
     ] = "auto"
-    trade_off_warm_up: Annotated[bool, "Let λ rise from 0; without, it is the final λ from the first step."] = True
+    trade_off_warm_up: Annotated[bool, "Let λ rise from 0 to its final value; else it is constant."] = True
     select: Annotated[
         str,
         "Which checkpoint to report: last, or the best by a criterion without target labels: "
-        f"{', '.join(CRITERIA.rows)}, or a function of one's own, module:name.",
+        f"{', '.join(CRITERIA.rows)}, or your own function, module:name.",
     ] = LAST
-    precision: Annotated[Literal["32-true", "bf16-mixed", "16-mixed", "64-true"], "Of arithmetic."] = "32-true"
+    precision: Annotated[
+        Literal["32-true", "bf16-mixed", "16-mixed", "64-true"], "Floating-point precision of the training."
+    ] = "32-true"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions:
     """Machine"""
 
-    device: Annotated[str, "auto, cpu, cuda, mps.", MACHINE] = "auto"
-    devices: Annotated[Count, "Devices of this machine, a process each.", MACHINE] = 1
-    num_nodes: Annotated[Count, "Machines, each with as many devices.", MACHINE] = 1
+    device: Annotated[str, "auto, cpu, cuda or mps.", MACHINE] = "auto"
+    devices: Annotated[Count, "Devices to use on this machine, one process each.", MACHINE] = 1
+    num_nodes: Annotated[Count, "Machines (nodes), each with as many devices.", MACHINE] = 1
     recompute_chunks: Annotated[
         Count,
-        "Chunks in which a step's rows pass the backbone, twice (activation checkpointing): the memory of one, the "
-        "same numbers.",
+        "Activation checkpointing: chunks of a batch, recomputed in the backward pass; the memory of one chunk, the "
+        "same results.",
         MACHINE,
     ] = 1
     channels_last: Annotated[bool, "Keep images channels last in memory; faster on many GPUs.", MACHINE] = False
     compile: Annotated[bool, "Compile the backbone with torch.compile.", MACHINE] = False
     workers: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=0)],
-        "Processes of each device that decode images; auto: one a core, at most 8.",
+        "Processes per device that decode images; auto: one per core, at most 8.",
         MACHINE,
     ] = "auto"
-    checkpoint_every: Annotated[Literal["auto"] | Count, "Steps between checkpoints; auto: ten a run.", MACHINE] = (
+    checkpoint_every: Annotated[Literal["auto"] | Count, "Steps between checkpoints; auto: ten per run.", MACHINE] = (
         "auto"
     )
     cache: Annotated[str, "Where extracted features are kept; by default the user's cache folder.", PLACE] = ""

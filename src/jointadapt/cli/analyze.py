@@ -11,19 +11,19 @@ from jointadapt.cli.printing import as_json, print_json, track
 
 @click.command(short_help="Draw the figures of finished runs: t-SNE, A-distance, JMMD, convergence, sensitivity.")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--out", metavar="FOLDER", help="Where to write; by default analysis/ within the first RUN.")
+@click.option("--out", metavar="FOLDER", help="Folder to write to; by default analysis/ within the first RUN.")
 @click.option(
     "--sweep",
     "options",
     multiple=True,
     type=click.Choice(["trade_off", "bandwidth"]),
-    help="First train runs as the first RUN that differ in this option and the seed; may be given twice.",
+    help="First repeat the first RUN with other values of this option and other seeds; may be given twice.",
 )
 @as_json
 def analyze(runs: tuple[str, ...], out: str | None, options: tuple[Any, ...], json_: bool) -> None:
     """Draw what finished runs show: SVG, PNG, the numbers as CSV, and a page, analysis.html.
 
-    A RUN is a run folder, or a folder that holds some.
+    A RUN is a run folder, or a folder that contains run folders.
     """
     from jointadapt.analysis import analyze as find
     from jointadapt.analysis import check_out, sweep

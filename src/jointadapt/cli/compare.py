@@ -16,22 +16,32 @@ from jointadapt.errors import UserError
 @click.command(
     cls=GroupedCommand, short_help="Run a benchmark's tasks with several methods and seeds; print the table."
 )
-@click.option("--benchmark", required=True, help="Its name (`jointadapt ls benchmarks`), or a TOML file.")
+@click.option("--benchmark", required=True, help="Benchmark: a name (`jointadapt ls benchmarks`), or a TOML file.")
 @click.option("--root", required=True, help="Folder that holds the benchmark's domains.")
-@click.option("--tasks", default="all", help='all, or a list: a2w,d2w or "amazon → webcam". [all]')
-@click.option("--methods", default="source-only,dan,dann,jan,jan-a", help="A list. [source-only,dan,dann,jan,jan-a]")
-@click.option("--seeds", type=click.IntRange(min=1), default=5, help="How many: 0, 1, … [5]")
-@click.option("--recipe", default="modern", help="paper, authors-pytorch, tllib or modern (our defaults). [modern]")
-@click.option("--jobs", type=click.IntRange(min=1), help="Runs side by side, one thread each. [one a core]")
-@click.option("--launcher", type=click.Choice(["local", "ray"]), default="local", help="Where runs go. [local]")
-@click.option("--ray-address", metavar="HOST:PORT", help="Of the Ray cluster. [auto]")
-@click.option("--out", help="Keep the runs and the table (.md, .tex, .csv, .html) there.")
+@click.option("--tasks", default="all", help='Tasks: all, or a list: a2w,d2w or "amazon → webcam". [all]')
+@click.option(
+    "--methods",
+    default="source-only,dan,dann,jan,jan-a",
+    help="Methods, separated by commas. [source-only,dan,dann,jan,jan-a]",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=5, help="Number of seeds: 0, 1, … [5]")
+@click.option(
+    "--recipe",
+    default="modern",
+    help="Preset options: paper, authors-pytorch, tllib or modern (our defaults). [modern]",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs in parallel, one thread each. [one per core]")
+@click.option(
+    "--launcher", type=click.Choice(["local", "ray"]), default="local", help="Where runs are executed. [local]"
+)
+@click.option("--ray-address", metavar="HOST:PORT", help="Address of the Ray cluster. [auto]")
+@click.option("--out", help="Folder to keep the runs and the table in (.md, .tex, .csv, .html).")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["terminal", "markdown", "latex", "csv", "html"]),
     default="terminal",
-    help="What to print. [terminal]",
+    help="Format to print the table in. [terminal]",
 )
 @as_json
 @option_flags(without=RunOptions)
@@ -52,9 +62,9 @@ def compare(
 ) -> None:
     """Train every method on every task of a benchmark with every seed, and print one table.
 
-    Runs that are known already cost nothing: an interrupted table goes on where it stopped, a finished one is printed
-    again. Options beyond these are those of `train`, for every run, and of a method for the runs of the methods that
-    have it; they win over the recipe's. --select names the criterion of the middle row.
+    Finished runs are reused: an interrupted table goes on where it stopped, a finished one is printed again. Further
+    options are those of `train`, for every run, and those of methods, for the runs of the methods that have them; they
+    override the recipe's. --select names the criterion of the middle row.
     """
     from jointadapt.comparison.plan import plan
     from jointadapt.comparison.run import compare as run

@@ -12,17 +12,17 @@ from jointadapt.cli.printing import as_json, print_json, print_table
 
 @click.group()
 def data() -> None:
-    """Look at the data of a benchmark."""
+    """Check the data of a benchmark."""
 
 
-@data.command()
+@data.command(short_help="Check a benchmark's domains, classes and counts.")
 @click.argument("benchmark")
 @click.option("--root", required=True, help="Folder that holds the benchmark's domains.")
 @as_json
 def check(benchmark: str, root: str, json_: bool) -> None:
-    """Count the rows of each domain and class of BENCHMARK, a name or a TOML file; name what is missing or surplus.
+    """Count the examples of each domain and class of BENCHMARK, a name or a TOML file; list what is missing or surplus.
 
-    The exit code is 0 when all is there and nothing else, 1 when not.
+    The exit code is 0 if nothing is missing or surplus, else 1.
     """
     from jointadapt.data.benchmarks import check as find
     from jointadapt.data.benchmarks import load_benchmark
@@ -42,6 +42,6 @@ def check(benchmark: str, root: str, json_: bool) -> None:
         for finding in findings:
             for fault in finding.faults:
                 click.echo(f"{fault if fault.startswith(finding.domain) else f'{finding.domain}: {fault}'}")
-        click.echo("All there." if whole else f"Officially had at: {described.home or 'not told'}")
+        click.echo("All there." if whole else f"Official source: {described.home or 'not given'}")
     if not whole:
         click.get_current_context().exit(1)

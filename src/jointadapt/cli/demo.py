@@ -8,11 +8,11 @@ from rich.table import Table
 from jointadapt.cli.printing import as_json, print_json, print_table, track
 
 
-@click.command()
+@click.command(short_help="Adapt to tilted, blurred and pale digits in a minute.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the runs; by default a temporary one.")
 @as_json
 def demo(out: Path | None, json_: bool) -> None:
-    """Adapt to tilted, blurred and pale digits; nothing to download, under a minute."""
+    """Adapt to tilted, blurred and pale digits; downloads nothing, takes under a minute."""
     from jointadapt.experiment.demo import METHODS, SEEDS, run_demo
 
     result = run_demo(out, track(json_))

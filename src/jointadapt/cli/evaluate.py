@@ -13,7 +13,7 @@ from jointadapt.cli.printing import as_json, print_json, print_table, track
 from jointadapt.errors import UserError
 
 
-@click.command()
+@click.command(short_help="Print accuracy and confusion matrix on labelled data.")
 @click.argument("run")
 @click.argument("path")
 @model_flags

@@ -70,9 +70,9 @@ def option_flags(without: type | None = None) -> Callable[[Command], Command]:
 
 
 def model_flags(command: Command) -> Command:
-    """Give a command the flags that say what a run's model cannot find: `Model.load`'s own arguments."""
-    backbone = click.option("--backbone", help="A backbone of one's own that the run was trained with: module:factory.")
-    weights = click.option("--weights", help="Weights of the run's frozen backbone, where their file has moved.")
+    """Give a command the flags for what a run's model cannot find: `Model.load`'s own arguments."""
+    backbone = click.option("--backbone", help="Your own backbone, if the run was trained with one: module:factory.")
+    weights = click.option("--weights", help="Weights file of the run's frozen backbone, if it has moved.")
     return backbone(weights(command))
 
 

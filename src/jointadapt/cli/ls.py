@@ -11,14 +11,14 @@ from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS, all_options, 
 from jointadapt.runtime.options import Option
 
 KINDS = ("methods", "backbones", "benchmarks", "recipes")
-ABOUT_AUTO = f"Trains several ({', '.join(CANDIDATES)}), and chooses without target labels."
+ABOUT_AUTO = f"Trains several methods ({', '.join(CANDIDATES)}) and chooses one without target labels."
 
 
-@click.command()
+@click.command(short_help="List methods, backbones, benchmarks and recipes.")
 @click.argument("what", required=False, metavar=f"[{'|'.join(KINDS)}|METHOD]")
 @as_json
 def ls(what: str | None, json_: bool) -> None:
-    """List methods, backbones, benchmarks and recipes; or tell of one METHOD and its options."""
+    """List methods, backbones, benchmarks and recipes; or describe one METHOD and its options."""
     methods = [*METHODS, AUTO]
     if what is not None and what not in (*KINDS, *methods) and not any(mark in what for mark in "+:"):
         raise unknown_name("method", what, (*KINDS, *methods))

@@ -9,7 +9,7 @@ from jointadapt.cli.flags import model_flags
 from jointadapt.cli.printing import as_json, output, print_json, track
 
 
-@click.command()
+@click.command(short_help="Print class and probability for new data, as CSV.")
 @click.argument("run")
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--out", "-o", help="CSV file to write instead of standard output.")

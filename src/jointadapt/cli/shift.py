@@ -8,11 +8,13 @@ import click
 from jointadapt.cli.printing import as_json, print_json, track
 
 
-@click.command()
+@click.command(short_help="Test whether two domains differ.")
 @click.argument("source")
 @click.argument("target")
-@click.option("--run", help="Run folder: also test what its model makes of them, features and predictions jointly.")
-@click.option("--backbone", default="auto", help="For images: as of `jointadapt train`. [resnet50, or the run's]")
+@click.option("--run", help="Run folder: also test its model's features and predictions jointly.")
+@click.option(
+    "--backbone", default="auto", help="Backbone for images, as in `jointadapt train`. [resnet50, or the run's]"
+)
 @click.option("--weights", default="default", help="default (downloads), none, or a file. [default, or the run's]")
 @click.option(
     "--method",
@@ -21,16 +23,16 @@ from jointadapt.cli.printing import as_json, print_json, track
     help="permutation: exact; aggregated: exact, any scale; cross: above 20,000 examples; fourier, linear: millions. "
     "[permutation]",
 )
-@click.option("--permutations", type=int, default=1000, help="Relabellings: permutation, aggregated. [1000]")
+@click.option("--permutations", type=int, default=1000, help="Number of permutations (permutation, aggregated). [1000]")
 @click.option("--level", type=float, default=0.05, help="Significance level. [0.05]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Repeats a test exactly. [0]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the random numbers. [0]")
 @click.option("--out", metavar="FOLDER", help="Also write shift.json and the plot, null.svg and null.png, there.")
 @as_json
 def shift(source: str, target: str, run: str | None, out: str | None, json_: bool, **options: Any) -> None:
-    """Tell whether SOURCE and TARGET differ: images by a backbone's features, arrays as they are.
+    """Test whether SOURCE and TARGET differ: images by a backbone's features, arrays as they are.
 
-    With --run, also whether the trained model's features and predictions still differ. Give it examples that the run
-    was not trained on: its own were pulled together by the training and are not held out.
+    With --run, also whether the trained model's features and predictions still differ. Give it held-out
+    examples: those that the run was trained on have been matched by the training.
     """
     from jointadapt.diagnostics.shift import check_shift_folder, measure_shift
 

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     cls=GroupedCommand, short_help="Adapt to a target; leaves a run folder with model, predictions and report."
 )
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
-@click.option("--resume", "resumed", metavar="RUN", help="Finish an interrupted run; with options: or begin it.")
-@click.option("--recipe", help="paper, authors-pytorch, tllib or modern: options that FILE and flags win over.")
+@click.option(
+    "--resume", "resumed", metavar="RUN", help="Resume an interrupted run; with options, start it if it is new."
+)
+@click.option("--recipe", help="Preset options: paper, authors-pytorch, tllib or modern; FILE and flags override them.")
 @as_json
 @option_flags()
 def train(file: str | None, resumed: str | None, recipe: str | None, json_: bool, **flags: Any) -> None:
     """Train a classifier for the target domain.
 
-    Options come from a TOML FILE, from flags, or both (flags win); those of a method are given with that method.
+    Options come from a TOML FILE, from flags, or both (flags win); a method's own options need that method.
     """
     from jointadapt.experiment import execute, resume
     from jointadapt.experiment.recipes import with_recipe
@@ -62,12 +64,12 @@ def _print_runs(summary: "Summary") -> None:
 
 
 def _selection(selection: "Selection") -> str:
-    """Return which checkpoint is reported, by which rule, and what the last and the oracle would have given."""
-    text = f"Checkpoint: step {selection.step}, by the rule {selection.rule!r}"
+    """Return which checkpoint is reported, how it was selected, and the accuracies of the last and the oracle."""
+    text = f"Checkpoint: step {selection.step}, selected by {selection.rule!r}"
     beside = {name: selection.choices[name].accuracy for name in ("last", "oracle") if name in selection.choices}
     given = [f"{name} {accuracy:.1f} %" for name, accuracy in beside.items() if accuracy is not None]
     if given:
-        text += f"; target accuracy by rule: {', '.join(given)} (the labels serve evaluation only)"
+        text += f"; target accuracy: {', '.join(given)} (the labels serve evaluation only)"
     if selection.trade_off:
-        text += f"; λ = {selection.trade_off.chosen} by the rule {selection.trade_off.rule!r}"
+        text += f"; λ = {selection.trade_off.chosen} selected by {selection.trade_off.rule!r}"
     return f"{text}."

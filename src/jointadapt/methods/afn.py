@@ -27,7 +27,7 @@ class AFN(Method):
         self,
         widths: Sequence[int],
         *,
-        norm_step: Annotated[Positive, "Δr, what a step adds to the features' norms."] = 1.0,
+        norm_step: Annotated[Positive, "Δr, by which a step increases the features' norms."] = 1.0,
     ) -> None:
         super().__init__(widths)
         self.norm_step = norm_step

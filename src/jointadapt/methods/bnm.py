@@ -11,7 +11,7 @@ class BNM(Method):
     """Minus the nuclear norm of the target's class probabilities: −‖P_t‖_* / n.
 
     A large nuclear norm means predictions that are certain (a large Frobenius norm) and of many classes (a high rank).
-    The source is not looked at.
+    The source is not used.
 
     Source: Cui et al., CVPR 2020, Eq. (10).
     """

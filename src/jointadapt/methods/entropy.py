@@ -11,7 +11,7 @@ class Entropy(Method):
     """The mean entropy of the target's predictions: 1/n Σ_i H(p_i).
 
     It draws the class borders away from dense regions. Alone it may lead to one class for all; it is meant to go with a
-    method that matches the domains, as in RTN. The source is not looked at.
+    method that matches the domains, as in RTN. The source is not used.
 
     Source: Grandvalet and Bengio, NIPS 2004; for a target domain: Long et al. (RTN), NIPS 2016, Eq. (8).
     """

@@ -1,4 +1,4 @@
-"""FixMatch-style self-training with an averaged teacher."""
+"""FixMatch-style self-training with an EMA teacher."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -17,8 +17,8 @@ class FixMatch(Method):
 
         1/n Σ_i [max q_i ≥ τ] · −log p_i(argmax q_i)
 
-    The teacher is an exponential average of the network's weights and sees each row without dropout, the weak view; the
-    network sees it with dropout, the strong one. The source is not looked at.
+    The teacher is an exponential moving average (EMA) of the network's weights and sees each example without dropout,
+    the weak view; the network sees it with dropout, the strong one. The source is not used.
 
     Source: Sohn et al., NeurIPS 2020, Eq. (4); the teacher: Tarvainen and Valpola, NIPS 2017.
     """
@@ -30,7 +30,9 @@ class FixMatch(Method):
         self,
         widths: Sequence[int],
         *,
-        confidence_threshold: Annotated[Fraction, "τ, how sure the teacher has to be."] = 0.9,
+        confidence_threshold: Annotated[
+            Fraction, "τ, the least confidence of the teacher at which its label counts."
+        ] = 0.9,
     ) -> None:
         super().__init__(widths)
         self.confidence_threshold = confidence_threshold

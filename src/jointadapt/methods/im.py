@@ -11,7 +11,7 @@ from jointadapt.networks.network import Activations
 class IM(Method):
     """Minus the mutual information of target rows and their predicted classes: mean H(p_i) − H(mean p_i).
 
-    Each row certain, the classes balanced over the batch. The source is not looked at.
+    Each row certain, the classes balanced over the batch. The source is not used.
 
     Source: Gomes, Krause, Perona, NIPS 2010, Eq. (2); as a transfer term: Liang, Hu, Feng (SHOT), ICML 2020, Eq. (3).
     """

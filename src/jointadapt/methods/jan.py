@@ -26,7 +26,7 @@ class JAN(WeighedKernelMethod):
         self,
         widths: Sequence[int],
         *,
-        output_bandwidth: Annotated[Positive | BandwidthRule, "γ of the softmax layer."] = SOFTMAX_BANDWIDTH,
+        output_bandwidth: Annotated[Positive | BandwidthRule, "Bandwidth γ of the softmax layer."] = SOFTMAX_BANDWIDTH,
         **options: Any,
     ) -> None:
         super().__init__(widths[:-1], GaussianKernel(output_bandwidth, (1.0,)), **options)

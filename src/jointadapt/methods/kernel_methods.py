@@ -18,12 +18,12 @@ Kernels = Sequence[Kernel]
 Layers = Sequence[Tensor]
 
 Estimator = Annotated[
-    Literal["unbiased", "biased", "linear", "fourier"], "How (J)MMD² is estimated; linear, fourier: in linear time."
+    Literal["unbiased", "biased", "linear", "fourier"], "Estimator of (J)MMD²; linear and fourier take linear time."
 ]
-Bandwidth = Annotated[Positive | BandwidthRule, "γ of hidden layers: mean, median, or a number."]
-Scales = Annotated[Sequence[Positive], "Multiples of γ that are summed."]
+Bandwidth = Annotated[Positive | BandwidthRule, "Bandwidth γ of hidden layers: mean or median distance², or a number."]
+Scales = Annotated[Sequence[Positive], "Multiples of γ whose Gaussians are summed."]
 KernelWeights = Annotated[
-    Literal["equal", "optimal"], "Of the summed Gaussians; optimal: of highest test power (MK-MMD)."
+    Literal["equal", "optimal"], "Weights of the Gaussians; optimal: those of highest test power (MK-MMD)."
 ]
 OwnKernels = Annotated[Any, "Kernels of your own: one a layer, or one for all hidden layers.", PYTHON_ONLY]
 

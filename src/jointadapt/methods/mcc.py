@@ -18,7 +18,7 @@ class MCC(Method):
         C = Ŷᵀ W Ŷ,   1/|C| Σ_j Σ_{j'≠j} C_jj' / Σ_k C_jk,   Ŷ = softmax(Z_t / T),   W_ii ∝ 1 + exp(−H(ŷ_i))
 
     W, of mean 1, trusts certain rows more, and carries no gradient (the authors' code). T keeps confident rows from
-    hiding how they are confused. The source is not looked at.
+    hiding how they are confused. The source is not used.
 
     Source: Jin, Wang, Long, Wang, ECCV 2020, Eq. (2)-(7).
     """

@@ -29,7 +29,7 @@ class MDD(Method):
         self,
         widths: Sequence[int],
         *,
-        margin: Annotated[Positive, "γ = exp(ρ), how sure the second classifier has to be on the source."] = 4.0,
+        margin: Annotated[Positive, "Margin factor γ = exp(ρ), the weight of the source term."] = 4.0,
         second_classifier_width: SecondClassifierWidth = 1024,
     ) -> None:
         super().__init__(widths)

@@ -34,8 +34,10 @@ class SHOT(Method):
         self,
         widths: Sequence[int],
         *,
-        pseudo_label_weight: Annotated[NotNegative, "β, the weight of the labels from centroids."] = 0.3,
-        centroid_memory: Annotated[Count, "How many of the last target rows the centroids are taken from."] = 1024,
+        pseudo_label_weight: Annotated[NotNegative, "β, the weight of the pseudo-label loss."] = 0.3,
+        centroid_memory: Annotated[
+            Count, "Number of the last target examples that the class centroids are computed from."
+        ] = 1024,
     ) -> None:
         super().__init__(widths)
         self.pseudo_label_weight = pseudo_label_weight

@@ -7,7 +7,7 @@ from jointadapt.networks.network import Activations
 
 
 class SourceOnly(Method):
-    """The risk on the source alone; no target row is looked at."""
+    """No adaptation: the risk on the source alone; no target example is used."""
 
     needs = Needs(target=False)
 

@@ -14,11 +14,11 @@ from jointadapt.methods.base import Method
 from jointadapt.methods.kernel_methods import Bandwidth, OwnKernels, Scales, choose_kernels
 from jointadapt.networks.network import Activations
 
-LabelKernel = Annotated[Literal["marginal", "conditional", "weighted", "gaussian"], "k_Y, of the labels."]
+LabelKernel = Annotated[Literal["marginal", "conditional", "weighted", "gaussian"], "Kernel k_Y on the labels."]
 
 
 def conditional(Y: Tensor, n: int) -> Tensor:
-    """Return Σ_c y_c y'_c / (π_c π'_c) / C over the C classes of the source batch; π: the domain's own class shares."""
+    """Return Σ_c y_c y'_c / (π_c π'_c) / C over the C classes of the source batch; π: the domain's own class priors."""
     there = Y[:n].sum(0) > 0
     tiny = torch.finfo(Y.dtype).tiny
     Z = torch.cat([part / part.mean(0).clamp_min(tiny) for part in (Y[:n, there], Y[n:, there])])
@@ -34,7 +34,7 @@ LABEL_KERNELS: dict[str, Callable[[Tensor, int], Tensor]] = {
 
 
 class LMMD(Method):
-    """LMMD, of DSAN: MMD² class by class, 1/C Σ_c ‖Σ_i w_ic φ(f_i) − Σ_j w_jc φ(f_j)‖², w a row's share of its class.
+    """LMMD, of DSAN: MMD² class by class, 1/C Σ_c ‖Σ_i w_ic φ(f_i) − Σ_j w_jc φ(f_j)‖², w a row's weight in its class.
 
     Labels are the source's own, one-hot, and the target's predicted probabilities, without gradient. It is unified JMMD
     with the conditional label kernel.
@@ -67,7 +67,7 @@ class UnifiedJMMD(LMMD):
     """Unified JMMD: MMD² of features and labels with the kernel k(f, f') · k_Y(y, y'), k_Y to be chosen.
 
     k_Y is 1 ("marginal": MMD of the features), the mean over classes of each class's MMD² ("conditional"), ⟨y, y'⟩
-    ("weighted": their sum, a class weighed by its share in each domain) or JAN's ("gaussian").
+    ("weighted": their sum, a class weighed by its prior in each domain) or JAN's ("gaussian").
 
     Source: Wang et al., arXiv 2101.09979: marginal, class-conditional and weighted class-conditional MMD as one. The
     paper's second half is not here: the MMD matrix that promotes the dependence of features and labels (HSIC), and the
