@@ -1,9 +1,9 @@
-"""What each rule without target labels makes of the checkpoints of many runs, against the last and the oracle.
+"""What each criterion without target labels selects among the checkpoints of many runs, beside the last and the oracle.
 
-    jointadapt compare … --select transfer-cv --out DIR   # or without --select: rules that hold out nothing
+    jointadapt compare … --select transfer-cv --out DIR   # or without --select: criteria that hold out nothing
     python benchmarks/selection.py DIR/results.jsonl ...
 
-Prints a Markdown table of every rule that all the runs know: the mean accuracy of the checkpoints that it chooses, in
+Prints a Markdown table of every criterion that all the runs have: the mean accuracy of the checkpoints it selects, in
 percent of target rows; how far they are below each run's best, on average and at most; in how many runs they are
 better or worse than the last checkpoint by more than half a point.
 """
@@ -28,7 +28,7 @@ def main() -> None:
     rules = [rule for rule in ("last", *CRITERIA, "oracle") if all(rule in run for run in runs)]
     methods, seeds = ({record[name] for record in records} for name in ("method", "seed"))
     print(f"{len(runs)} runs, {len(methods)} methods, {len(seeds)} seeds\n")
-    print("| rule | mean accuracy | mean regret | largest | better than the last | worse |\n|:---|" + "---:|" * 5)
+    print("| criterion | mean accuracy | mean regret | largest | better than the last | worse |\n|:---|" + "---:|" * 5)
     for rule in rules:
         found = [{name: run[name]["accuracy"] for name in (rule, "last", "oracle")} for run in runs]
         regrets = [run["oracle"] - run[rule] for run in found]

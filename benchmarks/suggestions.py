@@ -1,4 +1,4 @@
-"""What a few target labels bring: rows named by `jointadapt suggest-labels` against as many drawn by chance.
+"""What a few target labels bring: examples named by `jointadapt suggest-labels` against as many random ones.
 
     python benchmarks/suggestions.py --data DIR [--budget 20] [--method jan] [--seeds 3]
 

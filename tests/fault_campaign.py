@@ -201,7 +201,7 @@ class Campaign:
             row.injected += 1
             self.finish(out, row)
             told += newest.with_suffix(".damaged").exists()
-        row.seen = f"{told} told, and the one before taken"
+        row.seen = f"{told} reported, and the one before taken"
         return row
 
     def clocks(self, times: int) -> Row:
@@ -260,7 +260,7 @@ class Pictures:
                 row.injected, row.runs = row.injected + 1, row.runs + 1
                 told += any("cannot be kept in the cache" in str(warning.message) for warning in said)
                 row.same += torch.equal(found, whole) and torch.equal(self.features(disk / "cache"), whole)
-        row.seen = f"{told} told"
+        row.seen = f"{told} reported"
         return row
 
     def shared_caches(self, times: int) -> Row:
@@ -304,7 +304,7 @@ class Pictures:
             told += "was killed; a new one goes on" in said
             row.runs += 1
             row.same += run.returncode == 0 and same(self.folder / f"killed-{number}", whole)
-        row.seen = f"{told} told, a new one went on"
+        row.seen = f"{told} reported, a new one went on"
         return row
 
 

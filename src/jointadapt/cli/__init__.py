@@ -1,4 +1,4 @@
-"""The command line: verbs, thin, one file a verb. The only room that prints and exits.
+"""The command line: verbs, thin, one file a verb. The only package that prints and exits.
 
 A verb is loaded when it is asked for, and what it works with when it runs, so that `--version` and `--help` answer at
 once.
@@ -62,7 +62,7 @@ def main() -> None:
     """Run the command line: a user's mistake is one line and exit code 2, an interruption 128 + signal."""
     warnings.showwarning = _print_warning
     sys.path.append(str(Path.cwd()))  # "module:Name" may lie here; what is installed comes first
-    logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)  # it tells of every process it starts
+    logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)  # it reports every process that it starts
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a file's name may hold bytes that are no UTF-8
     try:

@@ -1,4 +1,4 @@
-"""Configuration → data, network, method, training, evaluation, report: the only room that knows all the others."""
+"""Configuration → data, network, method, training, evaluation, report: the only package that knows all the others."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
