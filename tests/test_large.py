@@ -65,8 +65,10 @@ def test_predicting_keeps_probabilities_not_features(tmp_path: Path, monkeypatch
     fitted = train(file, file, steps=2, baseline=False, report=False, device="cpu", batch_size=8).model
     domain = read_domain(file)
     _, expected = fitted.outputs(domain)
-    whole = model.activations
-    monkeypatch.setattr(model, "activations", lambda *args, **kwargs: kept.append(whole(*args, **kwargs)) or kept[-1])
+    whole = model.network_outputs
+    monkeypatch.setattr(
+        model, "network_outputs", lambda *args, **kwargs: kept.append(whole(*args, **kwargs)) or kept[-1]
+    )
     assert torch.equal(fitted.predict_proba(domain), expected)
     assert [len(part) for part in kept[0]] == [0, len(domain)]
 

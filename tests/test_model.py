@@ -85,7 +85,6 @@ def test_random_weights_are_kept_with_the_model(command: Command, here: Path):
     run = _compare(command, "none", here / "table")
     assert any(name.startswith("backbone.") for name in load_file(run / "model.safetensors"))
     assert torch.equal(_probabilities(run), _probabilities(run))
-    with pytest.raises(UserError, match="holds the weights of its backbone; leave --weights out"):
-        Model.load(run, weights=_weights(here / "w.safetensors"))
+    assert torch.equal(_probabilities(run, weights=_weights(here / "w.safetensors")), _probabilities(run))
     with pytest.raises(UserError, match="trained with the backbone squeezenet1_1; leave --backbone out"):
         Model.load(run, backbone="resnet18")

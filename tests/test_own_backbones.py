@@ -261,7 +261,9 @@ def test_an_import_path_is_a_name(command: Command):
     assert 'backbone = "my_nets:make"' in Path("run/config.toml").read_text()
     assert command("predict", "run", "t.npz").err.endswith("Model.load(path, backbone=…).\n")
     assert len(command("predict", "run", "t.npz", "--backbone", "my_nets:make").out.splitlines()) == 41
-    assert command("evaluate", "run", "t.npz", "--backbone", "my_nets:make").code == 0
+    for verb in (("evaluate", "run", "t.npz"), ("suggest-labels", "run"), ("analyze", "run", "--out", "figures")):
+        assert "give it again with --backbone module:factory" in command(*verb).err
+        assert command(*verb, "--backbone", "my_nets:make").code == 0
 
 
 @pytest.mark.usefixtures("factory")

@@ -5,12 +5,14 @@ from .discrepancy.fourier import jmmd_fourier
 from .discrepancy.kernels import GaussianKernel
 from .estimator import AdaptedClassifier
 from .experiment import resume, train
+from .networks.backbone import Backbone
 from .runs.model import Model
 from .two_sample.test import two_sample_test
 from .version import __version__
 
 __all__ = [
     "AdaptedClassifier",
+    "Backbone",
     "GaussianKernel",
     "Model",
     "__version__",

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from markupsafe import Markup
+from torch import nn
 
 from jointadapt.analysis import figures
 from jointadapt.analysis.figures import MAPPED_METHODS, MAPPED_ROWS, FigureSpec, Swept
@@ -74,14 +75,23 @@ def check_out(folder: str | Path) -> None:
         raise UserError(f"{folder} is not empty and holds no earlier analysis; choose another --out.")
 
 
-def analyze(runs: Sequence[str | Path], track: Track = silent) -> Analysis:
+def analyze(
+    runs: Sequence[str | Path],
+    track: Track = silent,
+    *,
+    backbone: str | nn.Module | None = None,
+    weights: str | Path | None = None,
+) -> Analysis:
     """Return the figures of finished runs: run folders, or folders that hold some.
 
     Whole domains are used: a run's model sees all rows again (of a frozen backbone, by its cached features).
+
+    Args:
+        backbone, weights: as `Model.load` takes them, for those runs that cannot find theirs.
     """
     found = find_runs(runs)
     main = _main(found)
-    observer = Observer(track)
+    observer = Observer(track, backbone, weights)
     shown: dict[str, list[dict[str, Any]]] = {}
     measured = []
     for run in track(found, len(found), "analysing"):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jointadapt.config import Config
 from jointadapt.data import UNLABELLED, Domain, align, read_domain
@@ -34,9 +34,15 @@ class RunOutputs:
 
 @dataclass
 class Observer:
-    """Runs → what their models see; domains, and features of a frozen backbone, are read once for all runs."""
+    """Runs → what their models see; domains, and features of a frozen backbone, are read once for all runs.
+
+    Args:
+        backbone, weights: as `Model.load` takes them, for those runs that cannot find theirs.
+    """
 
     track: Track
+    backbone: str | nn.Module | None = None
+    weights: str | Path | None = None
     notes: list[str] = field(default_factory=list)
     _pairs: dict[tuple[str, ...], tuple[Domain, Domain]] = field(default_factory=dict)
     _features: dict[tuple[Any, str, str], Domain] = field(default_factory=dict)
@@ -46,12 +52,16 @@ class Observer:
         if not run.on_files:
             return self._kept(run)
         config = run.config
-        model, cache = Model.load(run.folder), Path(config.cache) if config.cache else default_cache()
+        model, cache = self._model(run), Path(config.cache) if config.cache else default_cache()
         source, target = self._read(config, cache)
         target, _ = align(source, target)
         source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
         of_source, of_target = (self._outputs(model, domain, cache) for domain in (source, target))
         return RunOutputs(of_source, of_target, (source.labels, target.labels))
+
+    def _model(self, run: FinishedRun) -> Model:
+        own = ":" in run.config.backbone
+        return Model.load(run.folder, backbone=self.backbone if own else None, weights=self.weights)
 
     def _kept(self, run: FinishedRun) -> RunOutputs:
         names = ("source", "target", "source_labels", "target_labels")
@@ -59,7 +69,7 @@ class Observer:
         note = "runs on arrays in memory keep features of up to 300 rows of each domain; what is shown of them is that"
         if note not in self.notes:
             self.notes.append(note)
-        classifier = Model.load(run.folder).network.head.classifier
+        classifier = self._model(run).network.head.classifier
         with torch.inference_mode():
             of_source, of_target = (ModelOutputs(f, classifier(f).softmax(1)) for f in (f_s, f_t))
         return RunOutputs(of_source, of_target, (y_s, y_t))

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from jointadapt.cli.flags import model_flags
 from jointadapt.cli.printing import as_json, print_json, track
 
 
@@ -19,8 +20,9 @@ from jointadapt.cli.printing import as_json, print_json, track
     type=click.Choice(["trade_off", "bandwidth"]),
     help="First repeat the first RUN with other values of this option and other seeds; may be given twice.",
 )
+@model_flags
 @as_json
-def analyze(runs: tuple[str, ...], out: str | None, options: tuple[Any, ...], json_: bool) -> None:
+def analyze(runs: tuple[str, ...], out: str | None, options: tuple[Any, ...], json_: bool, **of_model: Any) -> None:
     """Draw what finished runs show: SVG, PNG, the numbers as CSV, and a page, analysis.html.
 
     A RUN is a run folder, or a folder that contains run folders.
@@ -31,7 +33,7 @@ def analyze(runs: tuple[str, ...], out: str | None, options: tuple[Any, ...], js
     folder = Path(out) if out else Path(runs[0]) / "analysis"
     check_out(folder)
     swept = [run for option in options for run in sweep(runs[0], option, folder, track(json_))]
-    analysis = find([*runs, *swept], track=track(json_))
+    analysis = find([*runs, *swept], track(json_), **of_model)
     page = analysis.write(folder)
     for note in analysis.notes:
         warnings.warn(note, stacklevel=1)

@@ -129,7 +129,7 @@ class Model:
 
         Args:
             backbone: the one it was trained with, where that is a module of one's own; it is copied.
-            weights: the file of a backbone's weights, where the model holds the head alone and the file has moved.
+            weights: the file of a named backbone's weights, where it has moved and the model holds the head alone.
         """
         path = Path(path)
         file = _ModelFile.read(path / "model.safetensors" if path.is_dir() else path, path)
@@ -198,11 +198,9 @@ class _ModelFile:
                 f"{self.path} was trained with a backbone of one's own, {name}; give it again with --backbone "
                 "module:factory, or Model.load(path, backbone=…)."
             )
-        if self.whole and weights:
-            raise UserError(f"{self.path} holds the weights of its backbone; leave --weights out.")
         body = name if given is None else given
         if self.whole or isinstance(body, nn.Module):
-            backbone = copy.deepcopy(build_backbone(body, weights, self.shape))
+            backbone = copy.deepcopy(build_backbone(body, None, self.shape))
         else:
             backbone = build_backbone(body, self._weights(weights), self.shape)
         if not self.whole and self.digest not in (None, backbone.digest()):
