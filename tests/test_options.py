@@ -158,6 +158,17 @@ def test_a_class_is_taken_where_a_name_is() -> None:
         train(*arrays(), method=Shrink, shrink=0, **QUICK)
 
 
+@pytest.mark.parametrize("method", [3, dict, list.append, "collections:OrderedDict"])
+def test_what_is_no_method_is_told_before_anything_is_trained(method: object) -> None:
+    with pytest.raises(UserError, match=r"has to be a subclass of .*Method, or the name of one"):
+        train(*arrays(), method=method, **QUICK)
+
+
+def test_the_verdict_names_a_class_and_not_where_it_is() -> None:
+    run = train(*arrays(), method=Shrink, shrink=2, **{**QUICK, "baseline": True})
+    assert run.summary.verdict.startswith("Whether Shrink helped ")
+
+
 def test_an_option_named_as_a_run_s_is_refused() -> None:
     class Seeded(Method):
         def __init__(self, widths, *, seed=0) -> None:  # noqa: ARG002
@@ -389,9 +400,12 @@ def test_toml_and_back(tmp_path: Path) -> None:
 def test_ls_tells_of_one_method(command: Command) -> None:
     text = command("ls", "jan").out
     assert text.startswith("jan: JMMD² of all layers jointly")
-    assert (
-        "  --output-bandwidth mean|median|NUMBER\n      Bandwidth γ of the softmax layer. [1.68]\n      Of jan, jan-a.\n" in text
+    option = (
+        "  --output-bandwidth mean|median|NUMBER",
+        "      Bandwidth γ of the softmax layer. [1.68]",
+        "      Of jan, jan-a.",
     )
+    assert "\n".join(option) in text
     told = json.loads(command("ls", "jan+mcc", "--json").out)
     assert {*told["about"]} == {"jan", "mcc"}
     row = next(row for row in told["options"] if row["name"] == "mcc_temperature")

@@ -319,6 +319,17 @@ def test_a_criterion_that_is_not_there_is_told(select: object) -> None:
         make_config({"select": select})
 
 
+def test_a_criterion_that_is_no_function_is_told() -> None:
+    with pytest.raises(UserError, match="the criterion 'math:pi' has to be a function of ValidatorInputs"):
+        make_config({"select": "math:pi"})
+
+
+def test_a_criterion_that_returns_no_number_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CRITERIA._own, "own:wordy", lambda inputs: inputs.target_probabilities)
+    with pytest.raises(UserError, match="own:wordy has to return one number; it returned Tensor"):
+        selection.scores(evidence(), "own:wordy")
+
+
 # Runs
 
 

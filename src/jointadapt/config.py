@@ -170,8 +170,7 @@ def make_config(options: Mapping[str, Any]) -> Config:
 
     `method` may be a class, `select` a function; then they go by their names.
     """
-    method = options.get("method", Config.method)
-    method = METHODS.name_of(method) if isinstance(method, type) else RUN_OPTIONS["method"].check(method)
+    method = METHODS.name_of(options.get("method", Config.method))
     select = rule_of(options.get("select", LAST))
     own = options_of(method)
     check_names(options, [method])

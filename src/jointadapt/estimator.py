@@ -12,6 +12,7 @@ from torch import nn
 from jointadapt.config import BASELINE, fitting
 from jointadapt.data import from_arrays
 from jointadapt.experiment import train
+from jointadapt.methods import Method
 
 
 class AdaptedClassifier(ClassifierMixin, BaseEstimator):
@@ -38,7 +39,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        method: str = "jan",
+        method: str | type[Method] = "jan",
         *,
         backbone: str | nn.Module = "none",
         bottleneck: int = 256,

@@ -18,6 +18,13 @@ from jointadapt.runtime.registry import Registry
 if TYPE_CHECKING:
     from jointadapt.methods.base import Method
 
+
+def _is_method(thing: Any) -> bool:
+    from jointadapt.methods.base import Method
+
+    return isinstance(thing, type) and issubclass(thing, Method)
+
+
 METHODS: "Registry[type[Method]]" = Registry(
     "method",
     {
@@ -45,6 +52,8 @@ METHODS: "Registry[type[Method]]" = Registry(
         "shot": "jointadapt.methods.shot:SHOT",
     },
     group="jointadapt.methods",
+    fits=_is_method,
+    expected="a subclass of jointadapt.methods.Method",
 )
 BASELINE = "source-only"  # the method that every other is compared with
 AUTO = "auto"  # trains its candidates and the baseline, and chooses without target labels
@@ -93,12 +102,14 @@ def method_title(name: str) -> str:
     """Return a method's name as sentences and headings have it: in the letter case of its class, which is its paper's.
 
     Tables, files and flags have the name itself, which differs in letter case only. A name that is no method's, or not
-    spelt as its class, stays as it is.
+    spelt as its class, stays as it is. An import path is shown as the name of the class.
 
     >>> method_title("fixmatch"), method_title("jan-a+mcc"), method_title("auto: im"), method_title("source-only")
     ('FixMatch', 'JAN-A+MCC', 'auto: IM', 'source-only')
+    >>> method_title("my_package.methods:MeanMatching+mcc")
+    'MeanMatching+MCC'
     """
-    return re.sub(r"[\w-]+", lambda found: _title(found[0]), name)
+    return re.sub(r"(?:[\w.]+:[\w.<>]*?)?([\w-]+)(?![\w.<>-])", lambda found: _title(found[1]), name)
 
 
 def _title(name: str) -> str:

@@ -1,6 +1,6 @@
 """Things by name: rows of a table, entry points of installed packages, or an import path; loaded when they are used."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -18,10 +18,19 @@ class Registry(Mapping[str, T], Generic[T]):
         kind: what an error calls a thing: "method".
         rows: name → "module:Name".
         group: of the entry points by which installed packages add theirs.
+        fits: whether something from outside is such a thing.
+        expected: what it has to be, in words: "a function".
     """
 
-    def __init__(self, kind: str, rows: Mapping[str, str], group: str) -> None:
-        self.kind, self.rows, self.group = kind, rows, group
+    def __init__(
+        self,
+        kind: str,
+        rows: Mapping[str, str],
+        group: str,
+        fits: Callable[[Any], bool] = lambda _: True,
+        expected: str = "",
+    ) -> None:
+        self.kind, self.rows, self.group, self.fits, self.expected = kind, rows, group, fits, expected
         self._own: dict[str, T] = {}
 
     @cached_property
@@ -37,6 +46,7 @@ class Registry(Mapping[str, T], Generic[T]):
         """Return the name of a thing, by which it is found again: a name as it is, else its row's or import path."""
         if isinstance(thing, str):
             return thing
+        self._check_fits(repr(thing), thing)
         path = f"{thing.__module__}:{thing.__qualname__}"
         for name, row in self.rows.items():
             if row == path:
@@ -62,9 +72,15 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def _load(self, name: str, path: str) -> T:
         try:
-            return _load(path)
+            thing = _load(path)
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(f"the {self.kind} {name!r} cannot be imported ({error}).") from error
+        self._check_fits(repr(name), thing)
+        return thing
+
+    def _check_fits(self, name: str, thing: Any) -> None:
+        if not self.fits(thing):
+            raise UserError(f"the {self.kind} {name} has to be {self.expected}, or the name of one.")
 
     def __contains__(self, name: object) -> bool:
         return name in self.rows or name in self._own or name in self.installed

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from torch.special import entr
 
 from jointadapt.discrepancy.domain_classifier import density_ratio, fit_linear
-from jointadapt.errors import UserError
+from jointadapt.errors import UserError, reason
 from jointadapt.selection.registry import CRITERIA, holds_out
 
 FOLDS = 5
@@ -196,9 +196,16 @@ def scores(inputs: ValidatorInputs, *names: str) -> dict[str, float]:
     """Return our criteria, and those named, by name; those that need held-out rows only where there are some."""
     every = dict.fromkeys((*CRITERIA.rows, *names))
     with threadpool_limits(1):  # sums in one order: the same choice on every call
-        return {
-            name: float(CRITERIA[name](inputs)) for name in every if inputs.held_out is not None or not holds_out(name)
-        }
+        return {name: _score(name, inputs) for name in every if inputs.held_out is not None or not holds_out(name)}
+
+
+def _score(name: str, inputs: ValidatorInputs) -> float:
+    worth = CRITERIA[name](inputs)
+    try:
+        return float(worth)
+    except (TypeError, ValueError, RuntimeError) as error:
+        got = f"{type(worth).__name__} ({reason(error)})"
+        raise UserError(f"the criterion {name} has to return one number; it returned {got}.") from error
 
 
 def hold_out(labels: Int[Tensor, " n"], fold: int = 0) -> Bool[Tensor, " n"]:

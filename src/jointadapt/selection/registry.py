@@ -26,6 +26,8 @@ CRITERIA: "Registry[Criterion]" = Registry(
         "transfer-cv": "jointadapt.selection.criteria:score_by_transfer_cross_validation",
     },
     group="jointadapt.criteria",
+    fits=callable,
+    expected="a function of ValidatorInputs",
 )
 LAST = "last"  # no criterion: the last checkpoint is reported
 DEFAULT = "clustering"
