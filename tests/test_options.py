@@ -272,6 +272,16 @@ def test_own_kernels_are_no_flag(command: Command) -> None:
         make_config({"kernels": "mean"})
 
 
+@pytest.mark.usefixtures("here")
+def test_a_run_with_kernels_of_one_s_own_is_resumed_with_them() -> None:
+    own = GaussianKernel(3.0, (1.0,))
+    run = train("s.npz", "t.npz", kernels=own, out="run", **QUICK)
+    Path("run/summary.json").unlink()
+    with pytest.raises(UserError, match="run was begun with kernels that only Python can give; give them again"):
+        resume("run")
+    assert resume("run", options={"kernels": own}).summary.evaluation == run.summary.evaluation
+
+
 # What was given, and what it came to
 
 

@@ -72,7 +72,7 @@ def resume(folder: str | Path, track: Track = silent, options: Mapping[str, Any]
 
     With options a run that is not begun yet is begun by them; one that is begun has to have been given the same, but
     for those that decide no number. So one command serves a job scheduler, or torchrun, at first and ever after. A
-    backbone that is a module has to be among them.
+    backbone that is a module, or any other object that no file can hold, has to be among them.
     """
     options, backbone = _without_module(options or {})
     if "out" in options:
@@ -81,7 +81,7 @@ def resume(folder: str | Path, track: Track = silent, options: Mapping[str, Any]
     if options and not begun.begun:
         return execute(make_config({**options, "out": str(folder)}), backbone=backbone, track=track)
     kept = begun.read_config()
-    then = make_config(kept.given)
+    then = make_config({**kept.given, **_objects_again(kept, options, begun.path)})
     check_names(kept.flat(), [then.method])
     _check_as_begun(then, options, begun.path)
     config = make_config({**then.given, **options, "out": str(folder)})
@@ -136,6 +136,19 @@ def _without_module(options: Mapping[str, Any]) -> tuple[dict[str, Any], nn.Modu
     if not isinstance(backbone, nn.Module):
         return {**options}, None
     return {**options, "backbone": name_of(backbone)}, backbone
+
+
+def _objects_again(kept: Config, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the options that a run was given as objects: those given now, as the folder keeps only what they print."""
+    known = options_of(kept.method)
+    names = [name for name in kept.given if name in known and known[name].python_only]
+    for name in names:
+        if name not in options:
+            raise UserError(
+                f"{folder} was begun with {name} that only Python can give; give them again: "
+                f"jointadapt.resume({str(folder)!r}, options={{{name!r}: …}})."
+            )
+    return {name: options[name] for name in names}
 
 
 def _check_as_begun(then: Config, options: Mapping[str, Any], folder: Path) -> None:
