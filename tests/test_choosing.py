@@ -95,7 +95,7 @@ def test_the_candidate_that_follows_the_rows_is_chosen():
     (x, y), (u, v) = clouds(), clouds(seed=1)
     choice = choose_model(x, y, u + 3, {"source-only": scrambled(v, 0.5), "worse": scrambled(v, 0.8), "good": v})
     assert choice.chosen == "good"
-    assert choice.reason.startswith("Chose good before source-only, worse without target labels: neighbours ")
+    assert choice.reason.startswith("Chose good over source-only, worse without target labels: neighbours ")
     assert list(choice.scores) == ["source-only", "worse", "good"]
     assert choice.scores["good"].neighbours > choice.scores["source-only"].neighbours
 
@@ -237,7 +237,7 @@ def test_auto_adapts_where_adapting_helps(tmp_path: Path):
     assert summary.accuracy > summary.baseline.evaluation.accuracy
     assert list(summary.candidates) == ["source-only", *CANDIDATES]
     assert summary.candidates[summary.chosen].evaluation == summary.evaluation
-    assert summary.verdict.startswith(f"Chose {method_title(summary.chosen)} before source-only")
+    assert summary.verdict.startswith(f"Chose {method_title(summary.chosen)} over source-only")
     assert run.model.config.method == summary.chosen
     own, candidate = (read_run(path) for path in (run.folder, tmp_path / "run" / "candidates" / summary.chosen))
     assert [row.predicted for row in own.predictions] == [row.predicted for row in candidate.predictions]

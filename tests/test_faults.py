@@ -191,7 +191,7 @@ class Cube(nn.Module):
 
 def test_row_that_no_network_bears_is_named() -> None:
     domain = from_arrays(torch.tensor([[1.0], [math.sqrt(3e38)], [2.0]]), name="t")
-    with pytest.raises(UserError, match="t: the network finds nothing finite for 1 of 3 rows, the first is row 1;"):
+    with pytest.raises(UserError, match="t: the network's output is not finite for 1 of 3 rows, the first is row 1;"):
         network_outputs(Network(Backbone(Cube(), (1,)), Head((1,), 2, bottleneck=0)), domain)
 
 
@@ -219,7 +219,7 @@ def test_collapse_is_told_once_after_two_looks_in_a_row() -> None:
     bad, good = Condition(1, 1e-5), Condition(2, 0.5)
     told = [checkup.look(100 * n, condition) for n, condition in enumerate((bad, good, bad, bad, bad), 1)]
     assert [len(notes) for notes in told] == [0, 0, 0, 2, 0]
-    assert all("since step 300 all rows of a domain" in note for note in told[3])
+    assert all("since step 300 all examples of a domain" in note for note in told[3])
     assert "Try a smaller --trade-off" in told[3][0]
 
 
@@ -245,5 +245,5 @@ def test_condition_sees_collapsed_features_through_dropout_and_changes_nothing(p
 def test_training_that_collapses_is_told_while_it_does(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
     options = {"weight_decay": 30.0, "dropout": 0.0, "steps": 200, "baseline": False, "report": False}
-    with pytest.warns(UserWarning, match=r"jan, step 110: the predictions have collapsed: since step 100 all rows"):
+    with pytest.warns(UserWarning, match=r"jan, step 110: the predictions have collapsed: since step 100 all examples"):
         train((x, x[:, 0] > 0), x + 1, out=tmp_path / "run", **options)

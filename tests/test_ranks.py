@@ -283,7 +283,7 @@ from jointadapt.selection.checkpoints import CheckpointSelection
 from jointadapt.data import from_arrays
 from jointadapt.errors import UserError
 from jointadapt.networks.network import Head, Network
-from jointadapt.training.distributed import Ranks, lost_ranks_told
+from jointadapt.training.distributed import Ranks, reporting_lost_ranks
 
 torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(seconds=10))
 rank = torch.distributed.get_rank()
@@ -303,7 +303,7 @@ found = {
 }
 if rank == 0:
     try:
-        with lost_ranks_told(pathlib.Path("run")):
+        with reporting_lost_ranks(pathlib.Path("run")):
             selection.ranks.numbers(1, device=torch.device("cpu"))
     except UserError as error:
         found["said"] = str(error)

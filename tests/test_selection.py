@@ -27,7 +27,7 @@ from jointadapt.runs.summary import Selection
 from jointadapt.selection import criteria as selection
 from jointadapt.selection.checkpoints import Candidate, CheckpointSelection
 from jointadapt.selection.criteria import FOLDS, ValidatorInputs, choose, hold_out
-from jointadapt.selection.guard import eligible, shares
+from jointadapt.selection.guard import class_proportions, eligible
 from jointadapt.selection.registry import CRITERIA, DEFAULT, holds_out, rule_of
 
 EXACT = 1e-12
@@ -201,7 +201,7 @@ def test_a_lost_class_is_seen_even_where_the_balance_is_kept() -> None:
 def test_lost_balance_is_seen_even_where_no_class_is_lost() -> None:
     predicted = torch.cat([torch.arange(100) % 10, torch.zeros(200, dtype=torch.long)])
     assert not eligible(predicted, torch.ones(10) / 10)
-    assert eligible(predicted, shares(predicted, 10))
+    assert eligible(predicted, class_proportions(predicted, 10))
 
 
 def test_few_expected_rows_are_no_loss() -> None:

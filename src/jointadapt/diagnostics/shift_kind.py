@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from jointadapt.discrepancy.domain_classifier import fit_linear
-from jointadapt.selection.guard import shares
+from jointadapt.selection.guard import class_proportions
 from jointadapt.two_sample import two_sample_test
 
 MOST_EXAMPLES = 500
 FEWEST_PER_CLASS = 2
 LEVEL = 0.05
-LEAST_DRAWN = 1e-3  # a class estimated to have a smaller share is not drawn
-MISSING = 0.1  # of its share in the source: a class with less is told as missing
+LEAST_DRAWN = 1e-3  # a class with a smaller estimated prior is not drawn
+MISSING = 0.1  # of its prior in the source: a class with less is reported as missing
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Diagnosis:
         rows: the number of target examples.
         classes: of the source.
         p_value: of the test that source and target examples have one distribution.
-        p_value_reweighted: of the same test once the source's classes are drawn in the target's estimated proportions;
+        p_value_reweighted: of the same test once the source is resampled to the target's estimated class priors;
             large where label shift alone explains the difference.
         proportions: the estimated prior of each class in the target, in percent; covariate shift misleads it.
         moved: the percentage of examples that would have to change their class to get there from the source's priors.
@@ -70,14 +70,14 @@ class Diagnosis:
             case "label shift":
                 missing = f", {self.missing} classes seem to be missing" if self.missing else ""
                 return (
-                    f"The domains differ (p = {self.p_value:.2g}), and no longer do once the source's classes are "
-                    f"drawn in the target's estimated proportions (p = {self.p_value_reweighted:.2g}): label "
+                    f"The domains differ (p = {self.p_value:.2g}), and no longer do once the source is "
+                    f"resampled to the target's estimated class priors (p = {self.p_value_reweighted:.2g}): label "
                     f"shift, {self.moved:.0f} % of the examples{missing}. Matching the domains would mix the classes."
                 )
             case _:
                 return (
                     f"The domains differ (p = {self.p_value:.2g}), and label shift alone does not explain it: "
-                    "examples of one class look different."
+                    "the same class looks different in both (covariate shift)."
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def diagnose(source: Tensor, labels: Tensor, target: Tensor, seed: int = 0) -> D
     if len(target) < FEWEST_PER_CLASS * classes:
         return Diagnosis(len(target), classes, 1.0, 1.0, (), 0.0, 0)
     held_in, held_out = x_t[::2], x_t[1::2]
-    own = shares(y_s, classes)
+    own = class_proportions(y_s, classes)
     probabilities = _probabilities(x_s, y_s, held_in, classes)
     proportions = estimated_priors(probabilities, own)
     drawn = _draw_classes(y_s, proportions, generator)

@@ -1,1 +1,1 @@
-"""Predictions and what they are worth: the only package that is handed target labels."""
+"""Predictions, their accuracy and their calibration: the only package that is handed target labels."""

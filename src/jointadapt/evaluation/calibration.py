@@ -1,4 +1,4 @@
-"""Probabilities → probabilities that are as sure as they should be, by one temperature."""
+"""Probabilities → calibrated probabilities, by one temperature."""
 
 import math
 
@@ -12,7 +12,7 @@ HALVINGS = 50
 
 
 def tempered(probabilities: Tensor, temperature: float) -> Tensor:
-    """Return softmax(log p / T): T > 1 makes rows less sure, and no row changes its most probable class.
+    """Return softmax(log p / T): T > 1 lowers the confidence, and no predicted class changes.
 
     Source: Guo, Pleiss, Sun, Weinberger, ICML 2017, Eq. (9).
 
@@ -29,7 +29,7 @@ def tempered(probabilities: Tensor, temperature: float) -> Tensor:
 def softening_temperature(probabilities: Tensor, believed: float) -> float:
     """Return the T ≥ 1 at which the mean confidence is `believed`, 1 where it is no higher than that already.
 
-    It never makes a model surer. By bisection of log T.
+    It never raises the confidence. By bisection of log T.
 
     >>> import torch
     >>> round(softening_temperature(torch.tensor([[0.8, 0.2]]), 2 / 3), 3)
@@ -51,7 +51,7 @@ def softening_temperature(probabilities: Tensor, believed: float) -> float:
 def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 10) -> float | None:
     """Return the expected calibration error in percent: Σ_b n_b/n |accuracy_b − confidence_b|; None without labels.
 
-    Rows fall into bins of equal width by the probability of their predicted class.
+    Examples fall into bins of equal width by the probability of their predicted class.
     Source: Naeini, Cooper, Hauskrecht, AAAI 2015.
 
     >>> p = torch.tensor([[0.75, 0.25], [0.75, 0.25], [0.25, 0.75], [0.25, 0.75]])

@@ -1,4 +1,4 @@
-"""Predictions, and what they are worth: the only place that sees target labels."""
+"""Predictions → accuracies, confusion matrix, verdict: the only module that sees target labels."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +29,7 @@ class Evaluation:
 def evaluate(predicted: Tensor, labels: Tensor, classes: int) -> Evaluation | None:
     """Return how well predictions meet the labels; None when there is no label. Classes without rows do not count.
 
+    >>> import torch
     >>> evaluate(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 0, 0]), 2).accuracy
     75.0
     """
@@ -46,7 +47,7 @@ def evaluate(predicted: Tensor, labels: Tensor, classes: int) -> Evaluation | No
 
 
 def oracle(accuracies: Sequence[float | None]) -> int | None:
-    """Return the position of the highest target accuracy, the first of equal ones: no rule without labels can know it.
+    """Return the position of the highest target accuracy, the first of equal ones; it takes target labels.
 
     None when no accuracy is known.
 
@@ -60,21 +61,23 @@ def oracle(accuracies: Sequence[float | None]) -> int | None:
 def verdict(predicted: Tensor, plain: Tensor, labels: Tensor, method: str, level: float = 0.05) -> str:
     """Return, in a sentence, whether adapting helped: predictions of the method against those of the source-only model.
 
-    The two models are compared on the same rows by McNemar's exact test; without labels nothing is claimed.
+    The two models are compared on the same examples by McNemar's exact test; without labels nothing is claimed.
     """
     known = labels != UNLABELLED
     if not known.any():
         agreement = 100 * (predicted == plain).double().mean().item()
         return (
-            f"Whether {method} helped cannot be measured without target labels; it gives {100 - agreement:.1f} % "
-            "of the target rows another class than source-only does."
+            f"Whether {method} helped cannot be measured without target labels; it predicts another class "
+            f"than source-only for {100 - agreement:.1f} % of the target examples."
         )
     right, plain_right = predicted[known] == labels[known], plain[known] == labels[known]
     won, lost = int((right & ~plain_right).sum()), int((plain_right & ~right).sum())
     before, after = 100 * plain_right.double().mean().item(), 100 * right.double().mean().item()
     p = binomtest(won, won + lost).pvalue if won + lost else 1.0
     significance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-    change = f"from {before:.1f} % to {after:.1f} % target accuracy ({won} rows won, {lost} lost; {significance})"
+    change = (
+        f"from {before:.1f} % to {after:.1f} % target accuracy ({won} examples gained, {lost} lost; {significance})"
+    )
     if p > level:
         return f"{method} made no clear difference: {change}."
     return f"{method} {'helped' if won > lost else 'hurt'}: {change}."

@@ -47,7 +47,7 @@ def network_outputs(
     bad = (~torch.cat(finite)).nonzero().flatten().tolist()
     if bad:
         raise UserError(
-            f"{domain.name}: the network finds nothing finite for {len(bad)} of {len(domain)} rows, the first is "
+            f"{domain.name}: the network's output is not finite for {len(bad)} of {len(domain)} rows, the first is "
             f"{domain.items[bad[0]]}; remove such rows, or bring the features to one scale."
         )
     return ModelOutputs(torch.cat(features), torch.cat(probabilities))

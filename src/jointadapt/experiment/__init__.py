@@ -28,7 +28,7 @@ from jointadapt.runs.folder import RunFolder, free_folder
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.random_state import preserved_rng_state
-from jointadapt.training.distributed import lost_ranks_told
+from jointadapt.training.distributed import reporting_lost_ranks
 
 __all__ = ["Run", "device_of", "execute", "execute_prepared", "resume", "train"]
 
@@ -45,7 +45,7 @@ def train(
 
     Args:
         source: a path (`read_domain`), arrays (x, y), or a `Domain`.
-        target: likewise; also x alone. Labels found there only serve the evaluation.
+        target: likewise; also x alone. Labels found there serve evaluation only.
         out: the run folder to make; None leaves nothing on disk.
         recipe: the name of options that those given here win over.
         options: of the run (`Config`), and of its method, which may be a name or a class. The backbone may be a module
@@ -113,7 +113,7 @@ def execute(
             session.warn(note)
         if not session.folder.begun:
             session.folder.write_config(session.config)
-        with lost_ranks_told(session.folder.path):
+        with reporting_lost_ranks(session.folder.path):
             run = _train_all(session)
             if session.writes and session.config.report:
                 write_report(session.folder.path, lambda row: thumbnail(session.data.pictures, row))

@@ -25,7 +25,7 @@ def choose_method(session: Session, baseline: Run) -> Run:
     """Train the candidates, each in a run folder of its own; the files of the best, or the baseline's, become ours."""
     if session.folder.finished:
         return read_finished(session)
-    rows = _rows_as_they_come(session)
+    rows = _input_features(session)
     diagnosis = diagnose(*rows, session.config.seed)
     runs = {BASELINE: baseline}
     for name in () if diagnosis.too_few else CANDIDATES:
@@ -36,7 +36,7 @@ def choose_method(session: Session, baseline: Run) -> Run:
     model, found = _become(session, runs[choice.chosen], choice)
     summary = replace(
         runs[choice.chosen].summary,
-        **_told(session, choice, baseline, predicted[choice.chosen]),
+        **_describe_choice(session, choice, baseline, predicted[choice.chosen]),
         **found,
         candidates=_scored(choice, runs),
         diagnosis=DiagnosisSummary(**diagnosis.to_dict()),
@@ -48,15 +48,15 @@ def choose_method(session: Session, baseline: Run) -> Run:
 
 
 def _compared_rows(session: Session) -> tuple[Tensor, Tensor]:
-    """Return the indices of the source rows, and of the target rows, by which the models are compared."""
+    """Return the indices of the source examples, and of the target examples, by which the models are compared."""
     source, target = session.data.source, session.data.target
     return some_rows(len(source), COMPARED_ROWS), some_rows(len(target), COMPARED_ROWS)
 
 
-def _rows_as_they_come(session: Session) -> tuple[Tensor, Tensor, Tensor]:
-    """Return source rows (n, d), their labels, and target rows (m, d) that no training has moved.
+def _input_features(session: Session) -> tuple[Tensor, Tensor, Tensor]:
+    """Return source features (n, d), their labels, and target features (m, d), all from before the training.
 
-    They are arrays, or images by the backbone's features before training.
+    They are arrays as they are, or images by the backbone's features.
     """
     found, data, some = [], session.data, _compared_rows(session)
     with session.first_alone(local=True):
@@ -72,7 +72,7 @@ def _choose(
     diagnosis: Diagnosis,
     predicted: Mapping[str, Tensor],
 ) -> Choice:
-    """Return the choice by the rows as they come and each model's predictions; source-only for too few rows."""
+    """Return the choice by the input features and each model's predictions; source-only for too few examples."""
     if diagnosis.too_few:
         return Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
     _, some = _compared_rows(session)
@@ -100,8 +100,8 @@ def _become(session: Session, chosen: Run, choice: Choice) -> tuple[Model, dict[
     return model, {"confidence": calibrated.max(1).values.mean().item(), "calibration": calibration}
 
 
-def _told(session: Session, choice: Choice, baseline: Run, predicted: Tensor) -> dict[str, Any]:
-    """Return what the summary says of the choice, in words and beside the source-only model."""
+def _describe_choice(session: Session, choice: Choice, baseline: Run, predicted: Tensor) -> dict[str, Any]:
+    """Return the summary's fields about the choice: the verdict, and the comparison with source-only."""
     against = compare_with(baseline, predicted, session.data, choice.chosen)
     compared = "" if choice.chosen == BASELINE else " " + against["verdict"]
     verdict = choice.reason + compared

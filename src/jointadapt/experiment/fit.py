@@ -82,7 +82,7 @@ class Training:
         return self.session.track(self.trainer.train(batches), config.steps, f"training {config.method}", start)
 
     def follow(self, record: Record, stop: bool) -> None:
-        """Do what a step asks for: end a diverged training, write its record, tell of collapse, keep a checkpoint."""
+        """Do what a step asks for: end a diverged training, write its record, report collapse, keep a checkpoint."""
         last = record.step == self.session.config.steps
         written = last or record.step % self.record_every == 0
         regular = last or record.step % self.checkpoint_every == 0

@@ -26,7 +26,7 @@ from jointadapt.runs.model import Model
 from jointadapt.runs.reading import read_predicted, read_summary, read_trade_offs
 from jointadapt.runs.summary import Summary
 from jointadapt.selection.checkpoints import CheckpointSelection
-from jointadapt.selection.guard import shares
+from jointadapt.selection.guard import class_proportions
 from jointadapt.version import __version__
 
 PICTURED_ROWS = 300
@@ -60,7 +60,7 @@ def train_method(session: Session, baseline: Run | None) -> Run:
     if folder.finished:
         return read_finished(session)
     started = time.monotonic()
-    expected = expected_shares(baseline, data)
+    expected = expected_proportions(baseline, data)
     selection = CheckpointSelection(config.select, data.source, data.target, expected, ranks=session.ranks)
     network = fit(session, selection, None if baseline is None else baseline.model.network)
     folder.write_config(config)  # not before: a training that cannot be gone on with leaves its folder as it was
@@ -154,11 +154,11 @@ def _describe_run(session: Session) -> dict[str, Any]:
     }
 
 
-def expected_shares(baseline: Run | None, data: Prepared) -> Tensor:
-    """Return the share of each class among the target rows: as source-only predicts them, else as in the source."""
+def expected_proportions(baseline: Run | None, data: Prepared) -> Tensor:
+    """Return the expected class proportions of the target: as source-only predicts them, else as in the source."""
     if baseline is None or baseline.folder is None:
-        return shares(data.source.labels, len(data.source.classes))
-    return shares(read_predicted(baseline.folder, data.target), len(data.source.classes))
+        return class_proportions(data.source.labels, len(data.source.classes))
+    return class_proportions(read_predicted(baseline.folder, data.target), len(data.source.classes))
 
 
 def compare_with(baseline: Run | None, predicted: Tensor, data: Prepared, method: str) -> dict[str, Any]:

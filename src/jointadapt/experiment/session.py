@@ -54,7 +54,7 @@ class Session:
         return replace(self, config=self.config.but(**changes, out=str(self.folder.path.joinpath(*parts))))
 
     def warn(self, message: str) -> None:
-        """Tell the user something, once for all processes."""
+        """Warn the user, once for all processes."""
         if self.writes:
             warnings.warn(message, stacklevel=3)
 

@@ -37,7 +37,7 @@ def describe_selection(
     steps: int,
     trade_off: TradeOffSearch | None = None,
 ) -> Selection:
-    """Return what was chosen, and what every other rule, and the oracle, would have given.
+    """Return what was selected, and what every other criterion, and the oracle, would have selected.
 
     Args:
         labels: of the target, by which the candidates are evaluated now that one is chosen.

@@ -8,7 +8,7 @@ from statistics import mean
 from typing import Literal
 
 from jointadapt.experiment.fit import fit
-from jointadapt.experiment.run import Run, expected_shares
+from jointadapt.experiment.run import Run, expected_proportions
 from jointadapt.experiment.session import Session
 from jointadapt.runs.reading import read_trade_offs
 from jointadapt.runs.summary import TradeOffSearch, Trial
@@ -43,10 +43,10 @@ def choose_trade_off(session: Session, baseline: Run | None) -> float | Literal[
 
 
 def _try(session: Session, baseline: Run | None, rule: str, trade_off: float, fold: int) -> Trial:
-    """Return the score of a training with this λ, without some of the source rows where the rule holds them out."""
+    """Return the score of a training with this λ, without the held-out source examples that the criterion needs."""
     data = session.data
     trial = session.within(PLACE, f"{trade_off:g}-{fold}", trade_off=trade_off)
-    expected = expected_shares(baseline, data)
+    expected = expected_proportions(baseline, data)
     selection = CheckpointSelection(rule, data.source, data.target, expected, fold, session.ranks)
     fit(trial, selection, None if baseline is None else baseline.model.network)
     judged = selection.chosen_by(session.config.select)

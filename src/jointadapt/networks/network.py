@@ -22,7 +22,7 @@ class Activations(NamedTuple):
         labels: (n,), of source rows in training; None for the target, always.
         reversed_logits: (n, classes), what the classifier makes of reversed features: where a method takes it as the
             adversary, the features ascend on what the classifier descends on. None for others.
-        teacher: (n, classes), probabilities by an average of the network's past weights, of target rows; None unless a
+        teacher: (n, classes), the EMA teacher's probabilities of the target examples; None unless a
             method needs it.
     """
 
@@ -122,7 +122,7 @@ class Network(nn.Module):
         return self
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the parameters with `rate`, their share of the learning rate: 0.1 in a pretrained backbone, else 1."""
+        """Return the parameters with `rate`, a factor of the learning rate: 0.1 in a pretrained backbone, else 1."""
         rate = BACKBONE_RATE if self.backbone.pretrained else 1.0
         groups = [
             {"params": [*self.backbone.parameters()], "rate": rate},

@@ -1,4 +1,4 @@
-"""The checkpoints of one training → what the criteria say of each, and the weights of the one that is chosen."""
+"""The checkpoints of one training → their scores by the criteria, and the weights of the selected one."""
 
 import copy
 from dataclasses import dataclass, field, replace
@@ -20,9 +20,9 @@ MOST_ROWS_UNASKED = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A checkpoint that may be reported: what the guard and the criteria say of it, and its class of each target row.
+    """A checkpoint that may be reported: the guard's answer, scores, and predicted class of each target example.
 
-    What these predictions are worth, no one here can know; the evaluation says it once all is chosen.
+    The accuracy of these predictions is unknown here; the evaluation computes it after the selection.
     """
 
     step: int
@@ -33,14 +33,14 @@ class Candidate:
 
 @dataclass
 class CheckpointSelection:
-    """The candidates of a run, in the order of their steps; `rule` chooses among them, without a target label.
+    """The candidates of a run, in the order of their steps; a criterion selects among them, without target labels.
 
     Args:
-        rule: "last", or the name of a criterion.
+        rule: the name of the criterion, or "last".
         source, target: the domains as the network gets them, aligned.
-        reference: the share of each class that the guard expects.
-        fold: of the source rows that a rule may hold out.
-        ranks: each judges; what the first finds holds for all, so that rounding cannot make them choose apart.
+        reference: the class proportions that the guard expects.
+        fold: which source examples are held out, for a criterion that needs some.
+        ranks: each computes the scores; those of rank 0 hold for all, so that rounding cannot make them disagree.
     """
 
     rule: str
@@ -58,17 +58,17 @@ class CheckpointSelection:
 
     @property
     def training_source(self) -> Domain:
-        """The source rows to train on: all, but for those that the rule holds out."""
+        """The source examples to train on: all but the held-out ones."""
         return self.source if self.held_out is None else self.source.select((~self.held_out).nonzero()[:, 0].tolist())
 
     @property
     def watched(self) -> bool:
-        """Whether checkpoints are looked at: if the rule needs it, or if it costs little."""
+        """Whether checkpoints are scored: if the criterion needs it, or if it costs little."""
         cheap = not self.target.holds_images and len(self.target) <= MOST_ROWS_UNASKED
         return self.rule != LAST or cheap
 
     def add(self, step: int, network: Network) -> None:
-        """Look at the network as it is now. It is left alone: a copy in float32 and evaluation mode is looked at."""
+        """Score the network as it is now: a copy of it in float32 and evaluation mode."""
         candidate = self.ranks.first(self._judge(step, network))
         if candidate is None:
             return
@@ -77,7 +77,7 @@ class CheckpointSelection:
             self.weights = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
 
     def _judge(self, step: int, network: Network) -> Candidate | None:
-        """Return what the criteria say of a network; None of one about to diverge, which is no candidate."""
+        """Return the candidate that a network is; None for one about to diverge."""
         seen = copy.deepcopy(network).float().eval()
         inputs = ValidatorInputs(*network_outputs(seen, self.target))
         if not (inputs.target_features.isfinite().all() and inputs.target_probabilities.isfinite().all()):
@@ -96,7 +96,7 @@ class CheckpointSelection:
         return Candidate(step, allowed, scores(inputs, *self.criteria), inputs.predicted.to(small))
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint has to keep, so that a resumed run chooses as an uninterrupted one."""
+        """Return what a checkpoint has to keep, so that a resumed run selects as an uninterrupted one does."""
         return {"candidates": [vars(candidate) for candidate in self.candidates], "weights": self.weights}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -111,11 +111,11 @@ class CheckpointSelection:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """The last, and every criterion that the candidates were judged by."""
+        """ "last", and every criterion that the candidates have scores of."""
         return (LAST, *self.candidates[-1].scores) if self.candidates else (LAST,)
 
     def chosen_by(self, rule: str) -> Candidate:
-        """Return the candidate of a rule; the last where none is eligible."""
+        """Return the candidate that a criterion selects; the last where none is eligible."""
         if rule == LAST:
             return self.candidates[-1]
         allowed = [candidate.eligible for candidate in self.candidates]

@@ -1,7 +1,7 @@
-"""Criteria that need no target label: which checkpoint, or which λ, to believe. Higher is better.
+"""Criteria that need no target label: which checkpoint, or which λ, to select. Higher is better.
 
-Every criterion can be fooled by a model that puts all target rows into few classes, and published comparisons show
-them choosing such models; hence the guard, `eligible`, which stands before each of them.
+Every criterion can be fooled by a model that predicts few classes for all target examples, and published comparisons
+show them choosing such models; hence the guard, `eligible`, which is applied before each of them.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ MOST_ROWS = 5_000  # of criteria whose cost is the square of the rows
 
 @dataclass(frozen=True)
 class ValidatorInputs:
-    """What a criterion looks at: what a model makes of target rows and, if some were held out, of labelled source rows.
+    """What a criterion sees: a model's outputs on target examples and, if some are held out, on source examples.
 
     Args:
         target_features, target_probabilities: (m, d) and (m, classes).
         source_features, source_probabilities, source_labels: likewise (n, d), (n, classes), (n,); only for criteria
-            that hold rows out.
-        held_out: the source rows that the model was not trained on.
+            that need held-out examples.
+        held_out: which source examples the model was not trained on.
     """
 
     target_features: Float[Tensor, "m d"]
@@ -43,12 +43,12 @@ class ValidatorInputs:
 
     @property
     def predicted(self) -> Int[Tensor, " m"]:
-        """The class of each target row."""
+        """The predicted class of each target example."""
         return self.target_probabilities.argmax(1)
 
 
 def entropy(probabilities: Float[Tensor, "m c"]) -> float:
-    """Return −1/m Σ_i H(p_i): how sure the model is of the target rows, one by one. Sign: ≤ 0.
+    """Return −1/m Σ_i H(p_i): how certain the model is of each target example. Sign: ≤ 0.
 
     Source: Grandvalet and Bengio, NIPS 2004; as a validation criterion Morerio et al., ICLR 2018.
 
@@ -59,9 +59,10 @@ def entropy(probabilities: Float[Tensor, "m c"]) -> float:
 
 
 def information(probabilities: Float[Tensor, "m c"]) -> float:
-    """Return H(1/m Σ_i p_i) − 1/m Σ_i H(p_i): sure of each row, and diverse over all of them. Sign: ≥ 0, ≤ log c.
+    """Return H(1/m Σ_i p_i) − 1/m Σ_i H(p_i): certain on each example, diverse over all. Sign: ≥ 0, ≤ log c.
 
-    It is the mutual information of row and class. Source: Shi and Sha, ICML 2012, Eq. (2); Liang et al. (SHOT), 2020.
+    It is the mutual information of example and class. Source: Shi and Sha, ICML 2012, Eq. (2); Liang et al. (SHOT),
+    2020.
 
     >>> round(information(torch.tensor([[1.0, 0.0], [0.0, 1.0]])), 4)
     0.6931
@@ -70,10 +71,10 @@ def information(probabilities: Float[Tensor, "m c"]) -> float:
 
 
 def neighbourhood_density(probabilities: Float[Tensor, "m c"], temperature: float = 0.05) -> float:
-    """Return SND: the mean entropy of each target row's soft neighbours, softmax_j≠i(cos(p_i, p_j) / τ). Sign: ≥ 0.
+    """Return SND: the mean entropy of target examples' soft neighbours, softmax_j≠i(cos(p_i, p_j) / τ). Sign: ≥ 0.
 
-    Large when a row has many near neighbours. A model that gives all rows one class has the largest value there is,
-    log(m − 1). Cost O(m²). Source: Saito et al., ICCV 2021, Eq. (1)–(3), τ = 0.05.
+    Large when an example has many near neighbours. A model that gives all examples one class has the largest
+    value there is, log(m − 1). Cost O(m²). Source: Saito et al., ICCV 2021, Eq. (1)–(3), τ = 0.05.
 
     >>> round(neighbourhood_density(torch.ones(3, 2) / 2), 4)
     0.6931
@@ -90,7 +91,7 @@ def neighbourhood_density(probabilities: Float[Tensor, "m c"], temperature: floa
 def clustering(features: Float[Tensor, "m d"], predicted: Int[Tensor, " m"]) -> float:
     """Return the mean silhouette of target features under the predicted classes: tight, and apart. In [−1, 1].
 
-    −1 where it is not defined: one class only, or as many as rows. Cost O(m² d). Source: Rousseeuw 1987; as a
+    −1 where it is not defined: one class only, or as many as examples. Cost O(m² d). Source: Rousseeuw 1987; as a
     validation criterion Musgrave et al., arXiv 2208.07360.
 
     >>> round(clustering(torch.tensor([[0.0], [0.1], [9.0]]), torch.tensor([0, 0, 1])), 2)
@@ -102,11 +103,11 @@ def clustering(features: Float[Tensor, "m d"], predicted: Int[Tensor, " m"]) -> 
 
 
 def deep_embedded_validation(weights: Float[Tensor, " n"], losses: Float[Tensor, " n"]) -> float:
-    """Return −R_DEV: minus the importance-weighted risk on held-out source rows, with its control variate.
+    """Return −R_DEV: minus the importance-weighted risk on held-out source examples, with control variate.
 
         R = mean(w ℓ) + η mean(w) − η,   η = −Cov(w ℓ, w) / Var(w)
 
-    Sign: either, as the control variate may pass the risk. Source: You et al., ICML 2019, Eq. (12) and Algorithm 1.
+    Sign: either, as the control variate may exceed the risk. Source: You et al., ICML 2019, Eq. (12) and Algorithm 1.
 
     >>> deep_embedded_validation(torch.ones(4), torch.tensor([0.0, 1.0, 1.0, 0.0]))
     -0.5
@@ -119,9 +120,9 @@ def deep_embedded_validation(weights: Float[Tensor, " n"], losses: Float[Tensor,
 
 
 def reverse_risk(weights: Float[Tensor, " n"], right: Float[Tensor, " n"]) -> float:
-    """Return −Σ_i w_i |1 − p̄(y_i | x_i)| / Σ_i w_i, p̄ a reverse model's probability of the label of source row i.
+    """Return −Σ_i w_i |1 − p̄(y_i | x_i)| / Σ_i w_i, p̄ a reverse model's probability of source example i's label.
 
-    Sign: in [−1, 0]. The source divides by n: its w come from the input and are the same for all models. Ours come from
+    Sign: in [−1, 0]. The paper divides by n: its w come from the input and are the same for all models. Ours come from
     each model's own features, and unless they are normalised, a model that keeps the domains apart (all w near 0) wins.
     Source: Zhong et al., ECML PKDD 2010 (transfer cross-validation: density ratio × reverse validation).
 
@@ -133,27 +134,27 @@ def reverse_risk(weights: Float[Tensor, " n"], right: Float[Tensor, " n"]) -> fl
 
 
 def score_by_entropy(inputs: ValidatorInputs) -> float:
-    """Return `entropy` of the target rows."""
+    """Return `entropy` of the target predictions."""
     return entropy(inputs.target_probabilities)
 
 
 def score_by_information(inputs: ValidatorInputs) -> float:
-    """Return `information` of the target rows."""
+    """Return `information` of the target predictions."""
     return information(inputs.target_probabilities)
 
 
 def score_by_neighbourhood_density(inputs: ValidatorInputs) -> float:
-    """Return `neighbourhood_density` of the target rows."""
+    """Return `neighbourhood_density` of the target predictions."""
     return neighbourhood_density(_some(inputs.target_probabilities))
 
 
 def score_by_clustering(inputs: ValidatorInputs) -> float:
-    """Return `clustering` of the target rows."""
+    """Return `clustering` of the target features."""
     return clustering(_some(inputs.target_features), _some(inputs.predicted))
 
 
 def score_by_deep_embedded_validation(inputs: ValidatorInputs) -> float:
-    """Return `deep_embedded_validation` of the source rows held out, by their cross-entropy."""
+    """Return `deep_embedded_validation` of the held-out source examples, by their cross-entropy."""
     features, probabilities, labels, held_out = _source(inputs)
     weights = density_ratio(features[~held_out], inputs.target_features, features[held_out])
     right = probabilities[held_out].double().gather(1, labels[held_out, None])[:, 0]
@@ -161,7 +162,7 @@ def score_by_deep_embedded_validation(inputs: ValidatorInputs) -> float:
 
 
 def score_by_transfer_cross_validation(inputs: ValidatorInputs) -> float:
-    """Return `reverse_risk` of the source rows held out, by a linear model of the target rows as they are predicted."""
+    """Return `reverse_risk` of the held-out source examples, by a linear model of the target's predicted classes."""
     features, _, labels, held_out = _source(inputs)
     weights = density_ratio(features[~held_out], inputs.target_features, features[held_out])
     classes = inputs.predicted.unique()  # of which the reverse model learns; it gives no other any probability
@@ -186,14 +187,14 @@ def _source(inputs: ValidatorInputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _some(rows: Tensor) -> Tensor:
-    """Return the rows, or as many of them, the same each time, as a cost of their square allows."""
+    """Return the rows or, where there are many, a fixed subset, since the cost is quadratic."""
     if len(rows) <= MOST_ROWS:
         return rows
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:MOST_ROWS]]
 
 
 def scores(inputs: ValidatorInputs, *names: str) -> dict[str, float]:
-    """Return our criteria, and those named, by name; those that need held-out rows only where there are some."""
+    """Return the scores by name, of our criteria and those named; held-out examples are used where there are some."""
     every = dict.fromkeys((*CRITERIA.rows, *names))
     with threadpool_limits(1):  # sums in one order: the same choice on every call
         return {name: _score(name, inputs) for name in every if inputs.held_out is not None or not holds_out(name)}
@@ -209,9 +210,9 @@ def _score(name: str, inputs: ValidatorInputs) -> float:
 
 
 def hold_out(labels: Int[Tensor, " n"], fold: int = 0) -> Bool[Tensor, " n"]:
-    """Return which rows one of five folds holds out: a fifth of each class, the same on every call.
+    """Return which examples one of five folds holds out: a fifth of each class, the same on every call.
 
-    Folds are disjoint in classes of five rows or more; no class is ever held out as a whole.
+    Folds are disjoint in classes of five examples or more; no class is ever held out as a whole.
 
     >>> hold_out(torch.tensor([0, 0, 0, 0, 0, 1])).sum()
     tensor(1)
@@ -225,7 +226,9 @@ def hold_out(labels: Int[Tensor, " n"], fold: int = 0) -> Bool[Tensor, " n"]:
             # A class of fewer rows than folds gives its rows in turn: some are held out twice, but never all at once.
             held_out[rows[fold::FOLDS] if fold < len(rows) else rows[fold % len(rows) :][:1]] = True
     if not held_out.any():
-        raise UserError("every class of the source has one row, and none can be held out; use --select information.")
+        raise UserError(
+            "every class of the source has one example, and none can be held out; use --select information."
+        )
     return held_out
 
 

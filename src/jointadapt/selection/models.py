@@ -1,10 +1,10 @@
-"""Several trained models → the one to believe on the target, without a target label; source-only where none is better.
+"""Several trained models → the one to use on the target, without target labels; source-only where none is better.
 
-Two criteria, both read off the rows as they come, which no training has moved, and off the predicted classes alone:
+Two criteria, both computed from the input features, which training does not change, and the predicted classes alone:
 
-* neighbours: rows that lie close together should get one class. A method that scatters a class loses here.
-* geometry: the target's predicted classes should lie to one another as the source's classes do. Where classes were
-  matched to the wrong ones, rows and domains may be matched perfectly, and this is what shows it.
+* neighbours: examples that lie close together should get one class. A method that scatters a class loses here.
+* geometry: the target's predicted classes should have the geometry of the source's classes. Where classes were
+  matched to the wrong ones, the domains may be matched perfectly, and this is what shows it.
 """
 
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ FEWEST_MEMBERS = 3
 
 @dataclass(frozen=True)
 class Score:
-    """What speaks for a model: `neighbours` in [0, 1], `geometry` in [−1, 1]."""
+    """A model's scores: `neighbours` in [0, 1], `geometry` in [−1, 1]."""
 
     neighbours: float
     geometry: float
 
     @property
     def matched(self) -> bool:
-        """Whether the target's classes lie to one another much as the source's do."""
+        """Whether the target's predicted classes have much the same geometry as the source's."""
         return self.geometry >= LEAST_GEOMETRY
 
     @property
@@ -47,9 +47,9 @@ class Score:
 
 @dataclass(frozen=True)
 class Choice:
-    """The name of the chosen model, why, and what spoke for each.
+    """The name of the chosen model, the reason, and the scores of each.
 
-    `believed` is how often the chosen model is believed to be right: how often the candidates agree with it on average,
+    `believed` is the estimated accuracy of the chosen model: how often the candidates agree with it on average,
     or its neighbours, whichever is more.
     """
 
@@ -65,15 +65,15 @@ def choose_model(
     target: Float[Tensor, "m d"],
     predicted: Mapping[str, Int[Tensor, " m"]],
 ) -> Choice:
-    """Return which model to believe: the best candidate, or the first model (source-only) unless it is clearly beaten.
+    """Return which model to use: the best candidate, or the first model (source-only) unless it is clearly beaten.
 
     Of the candidates whose geometry is at least 0.6 the best has the largest neighbours + 0.2 · geometry. It is refused
     if it beats source-only by less than 2 standard errors of the paired difference of neighbours over the target's
-    rows. Cost O(m² d).
+    examples. Cost O(m² d).
 
     Args:
-        source, labels, target: rows as they come (a frozen backbone's features), and the source's labels.
-        predicted: model → the class of each target row; the first one is source-only.
+        source, labels, target: input features (a frozen backbone's, or arrays), and the source's labels.
+        predicted: model → the class of each target example; the first one is source-only.
     """
     near = nearest(target)
     agreeing = {name: (classes[near] == classes[:, None]).double().mean(1) for name, classes in predicted.items()}
@@ -91,29 +91,29 @@ def choose_model(
 def _compared(
     plain: str, candidates: list[str], scores: Mapping[str, Score], agreeing: Mapping[str, Tensor]
 ) -> tuple[str, str]:
-    """Return the chosen model and the reason; `agreeing` has for each row the share of its neighbours of its class."""
+    """Return the chosen model and the reason; `agreeing`: the fraction of each example's neighbours of its class."""
     if not candidates:
         return plain, f"Kept {plain}: there was no candidate."
     matched = [name for name in candidates if scores[name].matched]
     if not matched:
         most = max(scores[name].geometry for name in candidates)
         return plain, (
-            f"Kept {plain}: under every candidate the target's classes lie to one another otherwise than the source's "
-            f"do (geometry at most {most:.2f}, under {LEAST_GEOMETRY:g}), as when classes are matched "
+            f"Kept {plain}: under every candidate the predicted target classes have another geometry than the source "
+            f"classes (geometry at most {most:.2f}, under {LEAST_GEOMETRY:g}), as when classes are matched "
             "to wrong ones."
         )
     best = max(matched, key=lambda name: scores[name].total)
     mine, yours = scores[best], scores[plain]
     difference = agreeing[best] - agreeing[plain]
     error = difference.std().item() / sqrt(len(difference))
-    told = (
+    compared = (
         f"neighbours {mine.neighbours:.2f} against {yours.neighbours:.2f}, "
         f"geometry {mine.geometry:.2f} against {yours.geometry:.2f}"
     )
     if mine.total - yours.total <= CLEAR * error:
-        return plain, f"Kept {plain}: the best candidate, {method_title(best)}, is not clearly better ({told})."
+        return plain, f"Kept {plain}: the best candidate, {method_title(best)}, is not clearly better ({compared})."
     others = ", ".join([plain, *(method_title(name) for name in candidates if name != best)])
-    return best, f"Chose {method_title(best)} before {others} without target labels: {told}."
+    return best, f"Chose {method_title(best)} over {others} without target labels: {compared}."
 
 
 def nearest(rows: Float[Tensor, "m d"], count: int = NEIGHBOURS) -> Int[Tensor, "m k"]:
@@ -136,11 +136,12 @@ def class_geometry(
 ) -> float:
     """Return the correlation of the distances between class means in the source and in the target. In [−1, 1].
 
-    A pair of classes weighs as much as the product of their predicted rows. Moving, turning, mirroring or scaling a
-    domain changes nothing; permuting its classes does. 0 where fewer than three classes have three predicted rows.
+    A pair of classes weighs as much as the product of their predicted counts. Translating, rotating, reflecting or
+    scaling a domain changes nothing; permuting its classes does. 0 where fewer than three classes have three
+    predictions.
 
     Two classes have one distance only. Of them it is the cosine between the lines from the one's mean to the other's,
-    in the source and in the target: 1 where the domain is moved or scaled, less where it is turned.
+    in the source and in the target: 1 where the domain is translated or scaled, less where it is rotated.
 
     >>> corners = torch.tensor([[0.0, 0], [4, 0], [0, 1]]).repeat(3, 1)
     >>> y = torch.tensor([0, 1, 2]).repeat(3)

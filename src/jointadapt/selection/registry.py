@@ -1,7 +1,7 @@
 """A name → the criterion that needs no target label. It loads no torch.
 
-A criterion is any function of `ValidatorInputs` that returns a number, higher for the better model. One that is judged
-by source rows held out of training says so by an attribute: `holds_out = True`.
+A criterion is any function of `ValidatorInputs` that returns a number, higher for the better model. One that needs
+held-out source examples says so by an attribute: `holds_out = True`.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ DEFAULT = "clustering"
 
 
 def rule_of(select: "str | Criterion") -> str:
-    """Return the name of what chooses a checkpoint: "last", or a criterion; a function of one's own has its path."""
+    """Return the name of what selects a checkpoint: "last", or a criterion; a custom function has its import path."""
     name = CRITERIA.name_of(select) if callable(select) else str(select)
     if name == LAST:
         return name
@@ -45,12 +45,12 @@ def rule_of(select: "str | Criterion") -> str:
 
 
 def is_judged_unasked(name: str) -> bool:
-    """Return whether the candidates of every run are judged by a criterion, whatever the run was told to choose by."""
+    """Return whether every run computes a criterion for its candidates, whichever it selects by."""
     return name in CRITERIA.rows and not holds_out(name)
 
 
 def holds_out(name: str) -> bool:
-    """Return whether a criterion is judged by source rows that are held out of training.
+    """Return whether a criterion needs source examples held out of training.
 
     >>> holds_out("dev"), holds_out("entropy")
     (True, False)

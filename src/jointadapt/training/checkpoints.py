@@ -1,4 +1,4 @@
-"""A checkpoint: all that a run needs to go on, in one file that proves itself whole."""
+"""A checkpoint: all that a run needs to resume, in one file with a digest of its content."""
 
 import hashlib
 import io

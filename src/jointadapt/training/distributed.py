@@ -28,7 +28,7 @@ PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's number and how many there are; one alone communicates nothing."""
+    """This process's rank and the number of processes; one alone communicates nothing."""
 
     rank: int = 0
     count: int = 1
@@ -82,7 +82,7 @@ class Ranks:
             x /= self.count
 
     def first(self, value: T) -> T:
-        """Return the first rank's value on every rank, so that what is decided by it is decided alike."""
+        """Return rank 0's value on every rank, so that all decide alike."""
         if self.count == 1:
             return value
         values = [value]
@@ -90,7 +90,7 @@ class Ranks:
         return values[0]
 
     def own_rng(self, step: int, device: torch.device) -> AbstractContextManager[None]:
-        """Give each rank random numbers of its own, by seed, step and rank; afterwards all have those of before."""
+        """Give each rank an rng of its own, seeded by seed, step and rank; afterwards the common state is restored."""
         return nullcontext() if self.count == 1 else self._own_rng(step, device)
 
     @contextmanager
@@ -105,8 +105,8 @@ ALONE = Ranks()
 
 
 @contextmanager
-def lost_ranks_told(folder: Path) -> Iterator[None]:
-    """Let the end, or the silence, of another rank be told in one line, with the run folder to go on from."""
+def reporting_lost_ranks(folder: Path) -> Iterator[None]:
+    """Report the end, or the silence, of another rank as a `UserError` that names the run folder to resume."""
     try:
         yield
     except RuntimeError as error:
@@ -136,7 +136,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over ranks; backward the same, since each rank's share reaches every rank's loss."""
+    """The sum over ranks; backward the same, since each rank's part reaches every rank's loss."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004
@@ -172,10 +172,10 @@ class PooledBatchNorm(nn.modules.batchnorm._BatchNorm):
         variance = _Sum.apply(centred.square().sum(axes, dtype=torch.float64)) / count
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
-            share = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked.item()
+            weight = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked.item()
             with torch.no_grad():
-                self.running_mean.lerp_(mean.to(self.running_mean), share)
-                self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var), share)
+                self.running_mean.lerp_(mean.to(self.running_mean), weight)
+                self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var), weight)
         out = centred * (variance + self.eps).rsqrt().to(x).view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)

@@ -1,4 +1,4 @@
-"""What can go wrong with the numbers while a training runs: divergence, which ends it, and collapse, which is told."""
+"""What can go wrong numerically during training: divergence, which ends it, and collapse, which a warning reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,32 +15,32 @@ MOST_NAMED = 3
 
 
 def divergence(fault: NonFiniteStep, batches: Batches, kept: str) -> UserError:
-    """Return what to tell of a loss or gradient that is not finite: the step, its rows, what is kept, what to try."""
+    """Return the error for a loss or gradient that is not finite: the step, its examples, what is kept, what to try."""
     source, target = batches.items(fault.step - 1)
     return UserError(
         f"training diverged at step {fault.step} (risk {fault.risk:.3g}, transfer {fault.transfer:.3g}, norm of "
         f"the weights after it {fault.norm:.3g}); {kept}. Try a smaller --learning-rate or --trade-off, and look at "
-        f"its rows: source {_some(source)}; target {_some(target)}."
+        f"its examples: source {_some(source)}; target {_some(target)}."
     )
 
 
 @dataclass
 class CollapseMonitor:
-    """Tells, once each, when predictions or features have collapsed: at `PATIENCE` looks in a row, of 20 a run.
+    """Reports, once each, that predictions or features have collapsed: at `PATIENCE` checks in a row, of 20 a run.
 
-    Predictions have, when all rows of a domain in the batch get one class. Features have, when the rows of a domain
-    differ from their mean by less than `LEAST_SPREAD` of their mean square.
+    Predictions have collapsed when all examples of a domain in the batch get one class, features when the examples of a
+    domain differ from their mean by less than `LEAST_SPREAD` of their mean square.
     """
 
     steps: int
     since: dict[str, list[int]] = field(default_factory=lambda: {"predictions": [], "features": []})
 
     def due(self, step: int) -> bool:
-        """Return whether it is time for a look."""
+        """Return whether it is time for a check."""
         return step >= FIRST_STEP and step % max(1, self.steps // CHECKUPS) == 0
 
     def look(self, step: int, condition: Condition) -> list[str]:
-        """Return what to tell of the condition of the network at this step."""
+        """Return the warnings about the condition of the network at this step."""
         collapsed = {"predictions": condition.classes == 1, "features": condition.spread < LEAST_SPREAD}
         told = []
         for part, now in collapsed.items():
@@ -54,11 +54,11 @@ class CollapseMonitor:
 
 COLLAPSED = {
     "predictions": (
-        "all rows of a domain get one class. Try a smaller --trade-off or --learning-rate; if that domain truly is of "
-        "one class, nothing is wrong"
+        "all examples of a domain get one class. Try a smaller --trade-off or --learning-rate; if that domain truly is "
+        "of one class, nothing is wrong"
     ),
     "features": (
-        "all rows of a domain have nearly the same features. Try a smaller --trade-off, --learning-rate or "
+        "all examples of a domain have nearly the same features. Try a smaller --trade-off, --learning-rate or "
         "--weight-decay, or a --bottleneck, which normalises them"
     ),
 }

@@ -21,14 +21,14 @@ TEACHER_DECAY = 0.99
 class Objective(nn.Module):
     """Network and method as one module: a batch → the two terms of Eq. (9).
 
-    It adds to the activations what the method says it needs, and keeps the teacher: an exponential average of the
-    network's weights, without dropout.
+    It adds to the activations what the method says it needs, and keeps the EMA teacher: an exponential moving average
+    of the network's weights, without dropout.
 
     Of several ranks each passes its own rows through the backbone; the rest is computed from the rows of all.
 
     Args:
-        recompute_chunks: in so many chunks the rows pass the backbone, each once more on the way back (activation
-            checkpointing): the memory of one chunk.
+        recompute_chunks: activation checkpointing: the batch passes the backbone in so many chunks, each recomputed in
+            the backward pass: the memory of one chunk.
         channels_last: the layout of images.
     """
 
@@ -73,7 +73,7 @@ class Objective(nn.Module):
         return cross_entropy(self.method.source_logits(source), y_s), self.method(source, target)
 
     def _hidden(self, network: Network, x: Tensor, lengths: list[list[int]], step: int) -> Sequence[Tensor]:
-        """Return what the backbone makes of this rank's rows, and of all others'."""
+        """Return the backbone's layers of this rank's rows, and of all others'."""
         if x.ndim == 4:
             x = x.contiguous(memory_format=self.layout)
         with self.ranks.own_rng(step, x.device):

@@ -47,11 +47,11 @@ class NonFiniteStep:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the network makes of the last batch in evaluation mode, of the domain that is worse off.
+    """The network's outputs on the last batch in evaluation mode, of the domain that is closer to collapse.
 
     Args:
         classes: how many classes are predicted.
-        spread: the mean squared distance of the features from their mean, as a share of their mean square.
+        spread: the mean squared distance of the features from their mean, as a fraction of their mean square.
     """
 
     classes: int
@@ -63,17 +63,17 @@ class Trainer:
 
     Args:
         steps: the length of the whole training; schedules are functions of step / steps.
-        rate: η of new layers at the start.
-        alpha: α of the rate's decay.
+        rate: initial learning rate η of new layers.
+        alpha: α of the learning rate's decay.
         ceiling: λ that the trade-off rises to.
         warm_up: whether it rises; else it is the ceiling at every step.
-        sam_rho: ρ; the risk is taken at θ + ε, the worst place at this distance by its gradient g, ε = ρ g / ‖g‖, the
-            transfer term at θ. Two passes a step. Source: SDAT (Rangwani et al., ICML 2022), Eq. (11); SAM (Foret et
-            al., ICLR 2021).
+        sam_rho: ρ; the gradient of the risk is taken at θ + ε, with SAM's perturbation ε = ρ g / ‖g‖ along its gradient
+            g, that of the transfer term at θ. Two passes a step. Source: SDAT (Rangwani et al., ICML 2022), Eq. (11);
+            SAM (Foret et al., ICLR 2021).
         recompute_chunks, channels_last: as `Objective`.
         compiled: the backbone is compiled by torch.compile.
 
-    On several ranks each gives `train` its own share of the global batch (`share`): risk, transfer and gradients are
+    On several ranks each gives `train` its own shard of the global batch (`part`): risk, transfer and gradients are
     those of the global batch, on every rank. SGD with momentum 0.9 (Nesterov), schedules of the paper, Sec. 5.1.
     """
 
@@ -198,7 +198,7 @@ class Trainer:
 
     @torch.inference_mode()
     def condition(self) -> Condition:
-        """Return what the network makes of the last batch: one more forward, in evaluation mode."""
+        """Return the condition on the last batch: one more forward, in evaluation mode."""
         assert self.batch is not None
         network, method = self.objective.module.network.eval(), self.objective.module.method
         classes, spreads, dtype = [], [], network.head.classifier.weight.dtype
