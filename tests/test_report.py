@@ -199,6 +199,13 @@ def page(run: Path) -> Page:
     return read_page(run)
 
 
+def test_no_backbone_is_called_none(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    (folder / "summary.json").write_text(json.dumps({**summary, "backbone": "none", "frozen": False}), "utf-8")
+    assert "JAN without a backbone · 60 steps" in read_page(folder).text.replace("\N{NO-BREAK SPACE}", " ")
+
+
 def test_the_first_screen_says_what_came_out(page: Page) -> None:
     opening = page.text.split("What was run")[0]
     for words in ("amazon → webcam", "JAN on resnet18, frozen", "Adaptation helped by 12.5 points.", "source-only"):

@@ -121,6 +121,13 @@ def test_a_part_that_is_missing_is_told_where_it_is_needed(run: Path, part: str)
     assert write_report(run).is_file()
 
 
+def test_a_damaged_configuration_is_told_by_its_path(run: Path) -> None:
+    text = (run / "config.toml").read_text("utf-8")
+    (run / "config.toml").write_text(text.replace("steps = 6", 'steps = "six"'), "utf-8")
+    with pytest.raises(UserError, match=r"config.toml: steps = 'six': input should be a valid integer"):
+        print(read_run(run).config)
+
+
 def test_predictions_of_other_rows_are_told(run: Path) -> None:
     target = from_arrays(*arrays()[1], "target")
     assert read_predicted(run, target).shape == (24,)

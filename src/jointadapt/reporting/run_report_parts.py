@@ -36,9 +36,10 @@ def class_names(run: FinishedRun) -> list[str]:
 def subtitle(run: FinishedRun) -> str:
     """Return what was trained, in one line."""
     summary = run.summary
+    network = f"on {summary.backbone}, {'frozen' if summary.frozen else 'trained along'}"
     return " · ".join(
         [
-            f"{title_of(run)} on {summary.backbone}, {'frozen' if summary.frozen else 'trained along'}",
+            f"{title_of(run)} {'without a backbone' if summary.backbone == 'none' else network}",
             counted(summary.steps, "step"),
             f"seed\N{NO-BREAK SPACE}{summary.seed}",
             duration(summary.seconds),

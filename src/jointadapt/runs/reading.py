@@ -42,7 +42,10 @@ def read_run_config(folder: Path) -> Config:
     tables = read_toml(path)
     if {*tables} != {"given", "resolved"} or not all(isinstance(table, dict) for table in tables.values()):
         raise UserError(f"{path} lacks the tables [given] and [resolved] that a run writes.")
-    return from_record(tables["resolved"], tables["given"])
+    try:
+        return from_record(tables["resolved"], tables["given"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def read_summary(folder: Path) -> Summary:
