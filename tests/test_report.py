@@ -210,11 +210,11 @@ def test_the_first_screen_says_what_came_out(page: Page) -> None:
     opening = page.text.split("What was run")[0]
     for words in ("amazon → webcam", "JAN on resnet18, frozen", "Adaptation helped by 12.5 points.", "source-only"):
         assert words in opening
-    for words in ("Target accuracy *", "99.0 %", "87.0 %", "81.2 % of the target rows"):
+    for words in ("Target accuracy *", "99.0 %", "87.0 %", "81.2 % of the target examples"):
         assert words in opening
 
 
-def test_the_page_says_which_rule_chose_and_what_others_would_have_given(page: Page) -> None:
+def test_the_page_says_which_criterion_chose_and_what_others_would_have_given(page: Page) -> None:
     for words in (
         "step 30, chosen by snd, which sees no target label",
         "last 85.5 % (step 60), oracle 91.2 % (step 20): target accuracy, evaluation only",

@@ -53,12 +53,12 @@ def maps(shown: dict[str, list[dict[str, Any]]]) -> FigureSpec | str:
     return FigureSpec(
         "tsne",
         "Features of both domains",
-        f"t-SNE of the last hidden layer, {task}: open circles are source rows, filled triangles target rows, up to "
-        f"{MAPPED_ROWS} of each. Every map is a fit of its own; distances between islands, and between maps, mean "
+        f"t-SNE of the last hidden layer, {task}: open circles are source examples, filled triangles target ones, "
+        f"up to {MAPPED_ROWS} of each. Every map is a fit of its own; distances between islands and between maps mean "
         "nothing.",
         rows,
         charts.draw_maps,
-        "t-SNE maps, one a method, source rows as circles and target rows as triangles.",
+        "t-SNE maps, one a method, source examples as circles and target examples as triangles.",
     )
 
 
@@ -82,10 +82,10 @@ def a_distances(measured: list[dict[str, Any]]) -> FigureSpec | str:
     return FigureSpec(
         "a-distance",
         "Proxy A-distance",
-        "How well a linear classifier tells source features from target features: 0, not at all; 2, always. Bars: rows "
-        "held out of its fitting, as many of both domains, its penalty chosen within the others; error bars: standard "
-        "error over runs, or over splits where there is one run. Diamonds: the same number on the rows it was fitted "
-        "to, with hardly a penalty. That is near 2 whenever rows are few and columns many, whether the domains differ "
+        "How well a linear classifier separates source and target features: 0, not at all; 2, always. Bars: held-out "
+        "examples, equally many of both domains, the penalty chosen on the others; error bars: standard "
+        "error over runs, or over splits where there is one run. Diamonds: the same on the training examples, "
+        "with hardly a penalty. That is near 2 whenever examples are few and features many, whether the domains differ "
         "or not, which is how an A-distance of “always 2.0” comes about.",
         rows,
         lambda rows: charts.draw_bars(rows, "a_distance", "proxy A-distance", naive="rows_fitted_to"),
@@ -107,7 +107,7 @@ def jmmd(measured: list[dict[str, Any]]) -> FigureSpec | str:
     return FigureSpec(
         "jmmd",
         "JMMD of the whole domains",
-        "Squared JMMD of all source against all target rows, on features × predictions, with JAN's kernels at the mean "
+        "Squared JMMD of all source and target examples, on features × predictions, with JAN's kernels at the mean "
         "distance of each model's own features (unbiased: near 0, of either sign, if the joint distributions agree). "
         "Error bars: standard error over runs.",
         rows,
@@ -173,7 +173,7 @@ def sensitivity(runs: Sequence[FinishedRun], option: Swept) -> FigureSpec | str:
     }[option]
     if not rows:
         return (
-            f"target accuracy against {label}: labelled target rows, and runs that differ in {option} alone, of "
+            f"target accuracy against {label}: target labels, and runs that differ in {option} alone, of "
             f"three values or more (jointadapt analyze RUN --sweep {option} makes them)"
         )
     return FigureSpec(
@@ -190,7 +190,7 @@ def sensitivity(runs: Sequence[FinishedRun], option: Swept) -> FigureSpec | str:
 def scatter(measured: list[dict[str, Any]]) -> FigureSpec | str:
     rows = [row for row in measured if None not in (row["accuracy"], row["a_distance"])]
     if len(rows) < 3:
-        return "discrepancy against accuracy: three runs or more with labelled target rows"
+        return "discrepancy against accuracy: three runs or more with target labels"
     accuracies = rankdata([row["accuracy"] for row in rows])
     words = []
     for key, name in (("jmmd", "JMMD"), ("a_distance", "the A-distance")):
@@ -200,9 +200,9 @@ def scatter(measured: list[dict[str, Any]]) -> FigureSpec | str:
     return FigureSpec(
         "discrepancy",
         "Discrepancy against accuracy",
-        "Every run, by what is left between its domains and what it is worth (evaluation only). Rank correlation with "
-        f"the accuracy over these {len(rows)} runs: {', '.join(words) or 'none, as all are equal'}. Runs of several "
-        "tasks differ in more than the method.",
+        "Target accuracy of every run (evaluation only) against the discrepancy left between its domains. Rank "
+        f"correlation with the accuracy over these {len(rows)} runs: {', '.join(words) or 'none, as all are equal'}. "
+        "Runs of several tasks differ in more than the method.",
         rows,
         lambda rows: charts.draw_scatter(rows, [("jmmd", "JMMD²"), ("a_distance", "proxy A-distance")]),
         "Accuracy of each run against its JMMD and its A-distance.",

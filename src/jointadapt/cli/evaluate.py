@@ -39,8 +39,8 @@ def evaluate(run: str, path: str, json_: bool, **of_model: Any) -> None:
     if json_:
         print_json({**dataclasses.asdict(result), "classes": list(model.classes), "not_counted": unknown})
         return
-    rows = f"{result.rows} rows" + (f", {unknown} not counted" if unknown else "")
-    click.echo(f"accuracy                 {result.accuracy:6.2f} %  ({rows})")
+    examples = f"{result.rows} examples" + (f", {unknown} not counted" if unknown else "")
+    click.echo(f"accuracy                 {result.accuracy:6.2f} %  ({examples})")
     click.echo(f"mean per-class accuracy  {result.mean_per_class_accuracy:6.2f} %")
     table = Table("true \\ predicted", *(str(number) for number in range(len(model.classes))), title="confusion matrix")
     for number, (name, row) in enumerate(zip(model.classes, result.confusion, strict=True)):

@@ -76,7 +76,7 @@ class Outcome:
     """The numbers of one run.
 
     Args:
-        choices: rule → step, accuracy and mean per-class accuracy of the checkpoint it chooses; "last" is always there.
+        choices: criterion, "last" (always) or "oracle" → step and accuracies of the checkpoint that it selects.
     """
 
     task: Task
@@ -99,8 +99,8 @@ def plan(
 ) -> tuple[Comparison, list[str]]:
     """Return the comparison, and the domains that are absent and left out with their tasks.
 
-    The option `select` names the table's criterion; runs are only trained for it where it holds rows out, or where λ is
-    searched by it.
+    The option `select` names the table's criterion; runs are only trained for it where it needs held-out examples,
+    or where λ is searched by it.
     """
     described, root = load_benchmark(benchmark), Path(root)
     there = described.find(root)

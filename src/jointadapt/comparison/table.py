@@ -34,7 +34,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A method under one rule: a cell a task, and one of the mean over the tasks. None: not known."""
+    """A method, its checkpoints selected by `rule`: a cell a task, then the mean over tasks. None: not known."""
 
     method: str
     rule: str
@@ -221,9 +221,9 @@ def _notes(
     seeds, options = comparison.seeds, comparison.options
     spread = f"mean ± standard error over {seeds} seeds" if seeds > 1 else "one seed"
     given = ", ".join(f"{n} = {v}" for n, v in options.items() if decides_numbers(n) and not names_a_file(n))
-    yield f"Percent of target rows, {spread}; recipe {comparison.recipe}" + (f", {given}." if given else ".")
-    chosen = f"{criterion}: the one that this criterion chooses without target labels"
-    yield f"last: the last checkpoint; {chosen}; oracle: the best on target labels, which no one has."
+    yield f"Target accuracy in percent, {spread}; recipe {comparison.recipe}" + (f", {given}." if given else ".")
+    chosen = f"{criterion}: the one that this criterion selects without target labels"
+    yield f"last: the last checkpoint; {chosen}; oracle: the best by target labels, which nobody has in practice."
     if absent:
         yield f"Absent and left out, with their tasks: {', '.join(absent)}."
     if sources:

@@ -92,7 +92,7 @@ def tsne(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def map_by_domain(source: np.ndarray, target: np.ndarray, *, name: str, alt: str) -> Markup:
-    """Return the t-SNE map with open circles for source rows and filled triangles for target rows."""
+    """Return the t-SNE map with open circles for source examples and filled triangles for target examples."""
     with house_style(name):
         figure, axes = _empty_map()
         axes.scatter(*source.T, s=15, marker="o", facecolors="none", edgecolors=SOURCE, linewidths=0.9, alpha=0.85)

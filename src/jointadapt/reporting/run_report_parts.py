@@ -86,7 +86,7 @@ def facts(run: FinishedRun) -> list[tuple[str, str]]:
 
 
 def selection_facts(selection: Selection) -> list[tuple[str, str]]:
-    """Return which rule chose the checkpoint and λ, and what the last checkpoint and the oracle would have given.
+    """Return how the checkpoint and λ were selected, and the accuracies of the last checkpoint and the oracle.
 
     >>> selection_facts(Selection("snd", 60, (), {"last": CheckpointChoice(600, 88.14, 88.0)}))[0]
     ('Checkpoint', 'step 60, chosen by snd, which sees no target label')
@@ -96,12 +96,15 @@ def selection_facts(selection: Selection) -> list[tuple[str, str]]:
     pairs = [("Checkpoint", f"step {selection.step}, {chosen}")]
     if selection.candidates and not any(candidate.eligible for candidate in selection.candidates):
         pairs.append(
-            ("Guard", "no checkpoint keeps the classes and the balance expected of the target: the last it is")
+            (
+                "Guard",
+                "no checkpoint keeps the classes and the balance expected of the target; the last one is reported",
+            )
         )
     others = {name: choice for name, choice in selection.choices.items() if name != rule}
     given = [f"{n} {percent(c.accuracy)} (step {c.step})" for n, c in others.items() if c.accuracy is not None]
     if given:
-        pairs.append(("Other rules", f"{', '.join(given)}: target accuracy, evaluation only"))
+        pairs.append(("Other criteria", f"{', '.join(given)}: target accuracy, evaluation only"))
     return pairs + ([("Trade-off λ", _search(selection.trade_off))] if selection.trade_off else [])
 
 
@@ -185,7 +188,7 @@ def _feature_map(when: str, name: str, run: FinishedRun | None) -> dict[str, Any
     if plane is None:
         return None
     labels = f.get("target_labels", f["target_predicted"]).astype(int)
-    size = f"{len(f['source'])} source and {len(f['target'])} target rows"
+    size = f"{len(f['source'])} source and {len(f['target'])} target examples"
     return {
         "when": when,
         "name": name,
@@ -203,7 +206,7 @@ def _feature_map(when: str, name: str, run: FinishedRun | None) -> dict[str, Any
 
 
 def pictures(run: FinishedRun, thumbnail: Thumbnail | None) -> dict[str, Any] | None:
-    """Return the least and the most confident target rows, with pictures where there are any."""
+    """Return the least and the most confident target examples, with pictures where there are any."""
     rows = [row for row in shown(lambda: run.predictions, []) if math.isfinite(row.probability)]
     order = sorted(rows, key=lambda row: row.probability)
     if not order:

@@ -34,7 +34,7 @@ class CheckpointScores:
 
 @dataclass(frozen=True)
 class CheckpointChoice:
-    """The checkpoint that one rule chooses, and what it is worth."""
+    """The checkpoint that one criterion selects, with its accuracies."""
 
     step: int
     accuracy: float | None
@@ -62,7 +62,7 @@ class TradeOffSearch:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which checkpoint is reported, and what every rule, and the oracle, would have given."""
+    """Which checkpoint is reported, by which criterion (`rule`), and what the others would have selected."""
 
     rule: str
     step: int
@@ -73,7 +73,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class BaselineSummary:
-    """What the source-only model of the same data is worth."""
+    """The source-only model of the same data and its accuracies."""
 
     evaluation: Evaluation | None
     source_accuracy: float | None
@@ -82,7 +82,7 @@ class BaselineSummary:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """A model that `auto` chose from: what spoke for it, and what it is worth."""
+    """A model that `auto` chose from: its scores and its accuracies."""
 
     evaluation: Evaluation | None
     neighbours: float
