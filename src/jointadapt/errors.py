@@ -10,7 +10,7 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UserError(ValueError):
-    """A mistake in the input, told in one line: what was expected, what came, what to do. The CLI exits with 2."""
+    """A mistake in the input, reported in one line: what was expected, what came, what to do. The CLI exits with 2."""
 
 
 class Interrupted(Exception):  # noqa: N818

@@ -41,7 +41,7 @@ def from_arrays(
     if x.dtype.kind not in "fiub":
         raise UserError(f"{name}: numbers are needed; got an array of type {x.dtype}.")
     most = 1 if x.ndim == 2 or x.dtype.kind not in "iu" else 65535 if x.dtype == np.uint16 else 255
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and told of below
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and reported below
         rows = torch.from_numpy(x.astype(np.float32) / most)
     bad = (~torch.isfinite(rows)).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:

@@ -47,7 +47,7 @@ class Batches(Dataset):
             return map(self.__getitem__, range(start, stop))
 
         def loader(first: int) -> DataLoader:
-            # It draws a seed as it starts. From a generator of its own, or a resumed run's chance would be another.
+            # It draws a seed as it starts. From a generator of its own, or a resumed run's rng state would be another.
             options = {"num_workers": workers, "prefetch_factor": 4, "generator": torch.Generator()}
             return DataLoader(self, batch_size=None, sampler=range(first, stop), **options)
 

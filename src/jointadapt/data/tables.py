@@ -77,7 +77,7 @@ def _write_npy(file: Any, shape: tuple[int, int], batches: Iterable[pa.RecordBat
 
 
 def _from_table(table: pa.Table, path: Path, unread: Sequence[str] = ()) -> Domain:
-    """Return a table's rows; columns that are not numeric, and those left `unread`, are told in a note."""
+    """Return a table's rows; columns that are not numeric, and those left `unread`, are named in a note."""
     columns = {name.lower(): column for name, column in zip(table.column_names, table.columns, strict=True)}
     if len(columns) < table.num_columns:
         raise UserError(

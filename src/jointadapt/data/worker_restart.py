@@ -16,7 +16,7 @@ DEATHS = ("is killed by signal", "exited unexpectedly")
 def load(loader: Callable[[int], DataLoader], start: int, stop: int) -> Iterator[Any]:
     """Yield the batches start … stop − 1 of `loader(start)`; batches may depend on nothing but their number.
 
-    A worker that is killed, as a system short of memory does, is told, and the rest is loaded by new ones.
+    A worker that is killed, as a system short of memory does, is reported, and the rest is loaded by new ones.
     """
     deaths = 0
     while start < stop:

@@ -134,7 +134,7 @@ class RunFolder:
             old.unlink()
 
     def read_checkpoint(self) -> dict[str, Any] | None:
-        """Return the newest checkpoint that is whole, or None; a damaged one is told, and set aside as `.damaged`."""
+        """Return the newest checkpoint that is whole, or None; a damaged one is reported, set aside as `.damaged`."""
         for folder in (self.path, self.path / "checkpoints") if self.writes else ():
             remove_parts(folder)
         for path in reversed(self.checkpoints()):

@@ -102,7 +102,7 @@ class Model:
 
         Trained on precomputed features it holds the head alone, and of the backbone what its weights are known by.
         """
-        # One entry, as safetensors writes several in an order of chance; and nothing of where it was trained.
+        # One entry, as safetensors writes several in a random order; and nothing of where it was trained.
         backbone = self.network.backbone
         about = {
             "format": FORMAT,

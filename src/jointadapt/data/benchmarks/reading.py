@@ -68,7 +68,7 @@ def scan(benchmark: Benchmark, name: str, root: Path) -> Found:
 
 
 def read(benchmark: Benchmark, name: str, root: Path, cache: Path | None = None, track: Track = silent) -> Domain:
-    """Return a domain, ready to train on; what is left out is told in its notes."""
+    """Return a domain, ready to train on; its notes say what is left out."""
     found = scan(benchmark, name, root)
     domain = found.domain
     if len(found.lost) > MOST_DEFECTS * len(domain):
