@@ -212,6 +212,7 @@ def test_an_import_path_is_a_name_and_brings_its_flags(command: Command) -> None
     assert Model.load("run").config.method_options == {"factor": 5}
     assert "cannot be imported" in command("train", *paths, "--method", "beside_ours:None").err
     assert "A method of a package beside ours" in command("ls", "beside_ours:Mine").out
+    assert "\nOptions of beside_ours:Mine:\n" in command("train", "--method", "beside_ours:Mine", "--help").out
 
 
 def test_a_model_loads_where_its_method_is_not_installed(command: Command, beside: Path) -> None:

@@ -11,7 +11,7 @@ import click
 from jointadapt.config import RUN_OPTIONS
 from jointadapt.errors import UserError
 from jointadapt.methods.registry import all_options, options_of
-from jointadapt.runtime.options import Option, merge
+from jointadapt.runtime.options import Option
 
 LISTS = (tuple, list, Sequence)
 KINDS = {float: "NUMBER", int: "N", str: "TEXT"}
@@ -112,9 +112,9 @@ def _imported_options(args: Sequence[str]) -> dict[str, Option]:
     """Return the options of the methods that arguments name by an import path, "module:Name"."""
     texts = [arg.partition("=")[2] for arg in args if arg.startswith(("--method=", "--methods="))]
     texts += [after for arg, after in pairwise(args) if arg in ("--method", "--methods")]
-    names = [name for text in texts for name in text.replace("+", ",").split(",") if ":" in name]
+    names = {name: None for text in texts for name in text.replace("+", ",").split(",") if ":" in name}
     try:
-        return merge((name, options_of(name).values()) for name in names)
+        return options_of("+".join(names)) if names else {}
     except UserError as error:
         raise click.UsageError(str(error)) from error
 
