@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import write_arrays
 
-from jointadapt.comparison.results import Memory
+from jointadapt.comparison.results import ResultStore
 
 TWO = "[domains.a]\npath = 'a.npz'\n[domains.b]\npath = 'b.npz'\n"
 TABLE = ("compare", "--benchmark", "two.toml", "--root", ".", "--methods", "source-only,jan", "--seeds", 1, "--json")
@@ -84,11 +84,11 @@ def test_a_killed_table_on_a_cluster_goes_on_and_has_the_numbers_of_local_proces
     killed.communicate()
     before = results.read_text().splitlines()
     assert 0 < len(before) < 4
-    assert len(Memory(results).read()) == len(before)
+    assert len(ResultStore(results).read()) == len(before)
     far = _table(*ON_RAY, cluster, *steps, "--out", "far")
     after = results.read_text().splitlines()
     assert after[: len(before)] == before  # what was finished stands as it was: trained once
-    assert len(after) == len(Memory(results).read()) == 4
+    assert len(after) == len(ResultStore(results).read()) == 4
     assert far == _table("--jobs", 1, *steps, "--out", "near")
     assert len([*here.glob("far/runs/*/summary.json")]) == 4
 

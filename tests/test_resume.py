@@ -259,7 +259,7 @@ def test_code_in_a_checkpoint_does_not_run(command: Command, here: Path) -> None
 def test_torch_reads_a_checkpoint_and_finds_everything_in_it(command: Command, here: Path) -> None:
     assert command(*_train("run", *ARRAYS, "--no-baseline", "--method", "jan-a", "--steps", 3)).code == 0
     state = torch.load(here / "run" / "checkpoints" / "step-00000003.pt", weights_only=True)
-    assert {*state} == {"objective", "optimizer", "precision", "step", "rng_state", "config", "rows", "candidates"}
+    assert {*state} == {"objective", "optimizer", "precision", "step", "rng_state", "config", "rows", "selection"}
     assert {*state["rng_state"]} == {"torch", "cuda", "numpy", "python"}
     assert {name.partition(".")[0] for name in state["objective"]} == {"network", "method"}
     assert len(state["optimizer"]["state"]) == len(state["optimizer"]["param_groups"][0]["params"]) + sum(

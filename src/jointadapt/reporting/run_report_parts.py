@@ -88,6 +88,7 @@ def facts(run: FinishedRun) -> list[tuple[str, str]]:
 def selection_facts(selection: Selection) -> list[tuple[str, str]]:
     """Return how the checkpoint and λ were selected, and the accuracies of the last checkpoint and the oracle.
 
+    >>> from jointadapt.runs.summary import CheckpointChoice
     >>> selection_facts(Selection("snd", 60, (), {"last": CheckpointChoice(600, 88.14, 88.0)}))[0]
     ('Checkpoint', 'step 60, chosen by snd, which sees no target label')
     """
