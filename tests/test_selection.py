@@ -28,7 +28,7 @@ from jointadapt.selection import criteria as selection
 from jointadapt.selection.checkpoints import Candidate, CheckpointSelection
 from jointadapt.selection.criteria import FOLDS, ValidatorInputs, choose, hold_out
 from jointadapt.selection.guard import class_proportions, eligible
-from jointadapt.selection.registry import CRITERIA, DEFAULT, holds_out, rule_of
+from jointadapt.selection.registry import CRITERIA, DEFAULT, holds_out, rule_of, scores
 
 EXACT = 1e-12
 
@@ -158,18 +158,18 @@ def test_soft_neighbourhood_density_is_fooled_by_flat_predictions_of_the_first_s
 def test_criteria_that_hold_rows_out_say_so() -> None:
     seen = evidence()
     blind = ValidatorInputs(seen.target_features, seen.target_probabilities)
-    assert set(selection.scores(seen)) == set(CRITERIA)
-    assert set(selection.scores(blind)) == {name for name in CRITERIA if not holds_out(name)}
+    assert set(scores(seen)) == set(CRITERIA)
+    assert set(scores(blind)) == {name for name in CRITERIA if not holds_out(name)}
     with pytest.raises(ValueError, match="held out of training"):
         CRITERIA["dev"](blind)
 
 
 def test_quadratic_criteria_see_a_part_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = evidence(rows=300)
-    whole = selection.scores(seen)
+    whole = scores(seen)
     monkeypatch.setattr(selection, "MOST_ROWS", 200)
-    part = selection.scores(seen)
-    assert part == selection.scores(seen)
+    part = scores(seen)
+    assert part == scores(seen)
     assert part["snd"] < whole["snd"]
     assert part["clustering"] == pytest.approx(whole["clustering"], abs=0.1)
     assert part["entropy"] == whole["entropy"]
@@ -238,7 +238,7 @@ def test_folds_cover_the_source_and_leave_every_class_to_train_on(sizes: tuple[i
 
 
 def test_no_row_to_hold_out_is_told() -> None:
-    with pytest.raises(UserError, match="every class of the source has one row"):
+    with pytest.raises(UserError, match="every class of the source has one example"):
         hold_out(torch.arange(4))
 
 
@@ -310,7 +310,7 @@ def test_an_installed_package_brings_a_criterion(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(vars(CRITERIA), "installed", {"timid": point})
     assert rule_of("timid") == "timid"
     assert CRITERIA["timid"](evidence()) < 0
-    assert set(selection.scores(evidence(), "timid")) == {*CRITERIA.rows, "timid"}
+    assert set(scores(evidence(), "timid")) == {*CRITERIA.rows, "timid"}
 
 
 @pytest.mark.parametrize("select", ["no.such:module", "math:no_such", "besst", 3])
@@ -327,7 +327,7 @@ def test_a_criterion_that_is_no_function_is_told() -> None:
 def test_a_criterion_that_returns_no_number_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CRITERIA._own, "own:wordy", lambda inputs: inputs.target_probabilities)
     with pytest.raises(UserError, match="own:wordy has to return one number; it returned Tensor"):
-        selection.scores(evidence(), "own:wordy")
+        scores(evidence(), "own:wordy")
 
 
 # Runs

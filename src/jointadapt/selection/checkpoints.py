@@ -10,9 +10,9 @@ from torch import Tensor
 from jointadapt.data import Domain
 from jointadapt.evaluation.predict import network_outputs
 from jointadapt.networks.network import Network
-from jointadapt.selection.criteria import ValidatorInputs, choose, hold_out, scores
+from jointadapt.selection.criteria import ValidatorInputs, choose, hold_out
 from jointadapt.selection.guard import eligible
-from jointadapt.selection.registry import LAST, holds_out
+from jointadapt.selection.registry import LAST, holds_out, scores
 from jointadapt.training.distributed import ALONE, Ranks
 
 MOST_ROWS_UNASKED = 20_000

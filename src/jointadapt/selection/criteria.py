@@ -10,14 +10,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from sklearn.metrics import silhouette_score
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import normalize
 from torch.special import entr
 
 from jointadapt.discrepancy.domain_classifier import density_ratio, fit_linear
-from jointadapt.errors import UserError, reason
-from jointadapt.selection.registry import CRITERIA, holds_out
+from jointadapt.errors import UserError
 
 FOLDS = 5
 MOST_ROWS = 5_000  # of criteria whose cost is the square of the rows
@@ -191,22 +189,6 @@ def _some(rows: Tensor) -> Tensor:
     if len(rows) <= MOST_ROWS:
         return rows
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:MOST_ROWS]]
-
-
-def scores(inputs: ValidatorInputs, *names: str) -> dict[str, float]:
-    """Return the scores by name, of our criteria and those named; held-out examples are used where there are some."""
-    every = dict.fromkeys((*CRITERIA.rows, *names))
-    with threadpool_limits(1):  # sums in one order: the same choice on every call
-        return {name: _score(name, inputs) for name in every if inputs.held_out is not None or not holds_out(name)}
-
-
-def _score(name: str, inputs: ValidatorInputs) -> float:
-    worth = CRITERIA[name](inputs)
-    try:
-        return float(worth)
-    except (TypeError, ValueError, RuntimeError) as error:
-        got = f"{type(worth).__name__} ({reason(error)})"
-        raise UserError(f"the criterion {name} has to return one number; it returned {got}.") from error
 
 
 def hold_out(labels: Int[Tensor, " n"], fold: int = 0) -> Bool[Tensor, " n"]:

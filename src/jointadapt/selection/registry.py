@@ -7,7 +7,9 @@ held-out source examples says so by an attribute: `holds_out = True`.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from jointadapt.errors import unknown_name
+from threadpoolctl import threadpool_limits
+
+from jointadapt.errors import UserError, reason, unknown_name
 from jointadapt.runtime.registry import Registry
 
 if TYPE_CHECKING:
@@ -56,3 +58,19 @@ def holds_out(name: str) -> bool:
     (True, False)
     """
     return name != LAST and getattr(CRITERIA[name], "holds_out", False)
+
+
+def scores(inputs: "ValidatorInputs", *names: str) -> dict[str, float]:
+    """Return the scores by name, of our criteria and those named; held-out examples are used where there are some."""
+    every = dict.fromkeys((*CRITERIA.rows, *names))
+    with threadpool_limits(1):  # sums in one order: the same choice on every call
+        return {name: _score(name, inputs) for name in every if inputs.held_out is not None or not holds_out(name)}
+
+
+def _score(name: str, inputs: "ValidatorInputs") -> float:
+    worth = CRITERIA[name](inputs)
+    try:
+        return float(worth)
+    except (TypeError, ValueError, RuntimeError) as error:
+        got = f"{type(worth).__name__} ({reason(error)})"
+        raise UserError(f"the criterion {name} has to return one number; it returned {got}.") from error
