@@ -25,7 +25,7 @@ def test_titles_are_the_papers_spelling() -> None:
     }
     assert {name: method_title(name) for name in expected} == expected
     assert method_title("auto: jan+mcc") == "auto: JAN+MCC"
-    assert method_title("module:MyMethod") == "module:MyMethod"
+    assert method_title("module:MyMethod") == "MyMethod"
 
 
 def test_sentences_have_the_title_and_tables_the_name(
@@ -41,6 +41,6 @@ def test_sentences_have_the_title_and_tables_the_name(
     assert summary["verdict"].startswith("FixMatch ")
     assert summary["verdict"] in said
     assert "fixmatch" in said.partition("FixMatch")[0]  # the table
-    assert "FixMatch on none" in page
+    assert "FixMatch without a backbone" in page
     assert all("FIXMATCH" not in text for text in (said, page))
     assert page.count("FixMatch") > 3
