@@ -12,6 +12,7 @@ from torch import Tensor
 from jointadapt.data.images import open_rgb, read_image
 from jointadapt.data.mapped import MappedRows
 from jointadapt.data.shards import Member
+from jointadapt.data.table_rows import TableRows
 from jointadapt.errors import UserError
 
 UNLABELLED = -1
@@ -25,7 +26,8 @@ class Domain:
 
     Args:
         name: what people call it ("amazon").
-        content: a tensor (n, ...) of arrays, n rows on disk, or n images: paths, or members of tar archives.
+        content: a tensor (n, ...) of arrays, n rows on disk, n rows of a table's raw columns, or n images: paths, or
+            members of tar archives.
         labels: int64 (n,), an index into `classes`, `UNLABELLED` where unknown.
         classes: the names of the classes.
         items: what a row is called in predictions.
@@ -34,7 +36,7 @@ class Domain:
     """
 
     name: str
-    content: Tensor | MappedRows | tuple[Path | Member, ...]
+    content: Tensor | MappedRows | TableRows | tuple[Path | Member, ...]
     labels: Tensor
     classes: tuple[str, ...]
     items: tuple[str, ...]
@@ -91,7 +93,7 @@ class Domain:
                 content = tuple(self.content[i] for i in indices)
             case Tensor():
                 content = self.content[indices]
-            case MappedRows():
+            case MappedRows() | TableRows():
                 content = self.content.select(indices)
         return replace(self, content=content, labels=self.labels[indices], items=tuple(self.items[i] for i in indices))
 
