@@ -3,13 +3,14 @@
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from jointadapt.data.domain import UNLABELLED, Domain
+from jointadapt.data.domain import Domain
+from jointadapt.data.labels import encode_labels
 from jointadapt.data.mapped import map_rows
 from jointadapt.errors import UserError, as_user_error
 
@@ -28,10 +29,13 @@ def from_arrays(
     y: Sequence | np.ndarray | Tensor | None = None,
     name: str = "arrays",
     items: Sequence[str] | None = None,
+    unlabelled: Any = None,
 ) -> Domain:
     """Return a domain of rows in memory: x (n, d) features, (n, h, w) or (n, h, w, c) images, y (n,) labels or None.
 
-    Integer images are scaled by 1/255, of 16 bits by 1/65535. Missing labels within y are None, NaN, "" or −1.
+    Integer images are scaled by 1/255, of 16 bits by 1/65535. A label that is None, NaN, "" or "NA" is missing
+    (`data.labels` has every rule); `unlabelled` is a further value that means so, as −1 in scikit-learn's
+    semi-supervised learning. Otherwise −1 is a class.
     """
     x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
     if x.ndim not in (2, 3, 4) or not len(x):
@@ -53,8 +57,8 @@ def from_arrays(
         rows = rows[..., None]
     if rows.ndim == 4:
         rows = rows.permute(0, 3, 1, 2).contiguous()
-    labels, classes = encode_labels(y, len(rows), name)
-    return Domain(name, rows, labels, classes, tuple(items or row_names(len(rows))))
+    labels, classes, notes = encode_labels(y, len(rows), name, unlabelled)
+    return Domain(name, rows, labels, classes, tuple(items or row_names(len(rows))), notes)
 
 
 def row_names(rows: int) -> Iterable[str]:
@@ -67,22 +71,6 @@ def first_named(named: Mapping[str, T], keys: Iterable[str]) -> T | None:
     return next((named[key] for key in keys if key in named), None)
 
 
-def encode_labels(y: Sequence | np.ndarray | Tensor | None, rows: int, name: str) -> tuple[Tensor, tuple[str, ...]]:
-    """Return labels as indices into the sorted names of the classes."""
-    if y is None:
-        return torch.full((rows,), UNLABELLED), ()
-    values = y.tolist() if isinstance(y, Tensor | np.ndarray) else list(y)
-    if not isinstance(values, list) or len(values) != rows or any(isinstance(value, list) for value in values):
-        raise UserError(f"{name}: one label a row is needed, {rows} in all; got labels of shape {np.shape(y)}.")
-    values = [value.decode(errors="surrogateescape") if isinstance(value, bytes) else value for value in values]
-    values = [None if value in (None, "", UNLABELLED) or value != value else value for value in values]
-    values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
-    known = sorted({value for value in values if value is not None}, key=lambda v: (isinstance(v, str), v))
-    index = {value: position for position, value in enumerate(known)}
-    labels = torch.tensor([UNLABELLED if value is None else index[value] for value in values], dtype=torch.long)
-    return labels, tuple(str(value) for value in known)
-
-
 def read_npy(path: Path) -> Domain:
     """Return the rows of a `.npy` file, a large matrix unread, with labels from `NAME.labels.npy` beside it."""
     beside = path.with_suffix(".labels.npy")
@@ -90,8 +78,8 @@ def read_npy(path: Path) -> Domain:
     rows = map_rows(path, IN_MEMORY)
     if rows is None:
         return from_arrays(_load(path), y, path.stem)
-    labels, classes = encode_labels(y, len(rows), path.stem)
-    return Domain(path.stem, rows, labels, classes, tuple(row_names(len(rows))))
+    labels, classes, notes = encode_labels(y, len(rows), path.stem)
+    return Domain(path.stem, rows, labels, classes, tuple(row_names(len(rows))), notes)
 
 
 def read_npz(path: Path) -> Domain:

@@ -10,12 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from jointadapt.data.images import open_rgb, read_image
+from jointadapt.data.labels import UNLABELLED, check_spellings, counted_otherwise, translate_classes
 from jointadapt.data.mapped import MappedRows
 from jointadapt.data.shards import Member
 from jointadapt.data.table_rows import TableRows
 from jointadapt.errors import UserError
-
-UNLABELLED = -1
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -77,13 +76,18 @@ class Domain:
     def in_classes(self, classes: tuple[str, ...]) -> tuple["Domain", list[str]]:
         """Return the domain with labels as indices into these classes, and the names of its classes not among them.
 
-        Rows of such a class become unlabelled.
+        Rows of such a class become unlabelled. A class that is certainly one of these in another spelling is that one,
+        and a note says so.
         """
+        used = [self.classes[label] for label in self.labels.unique().tolist() if label != UNLABELLED]
+        names = translate_classes(used, classes, self.name)
         index = {name: position for position, name in enumerate(classes)}
-        translation = [index.get(name, UNLABELLED) for name in self.classes]
+        translation = [index[names[name]] if name in names else UNLABELLED for name in self.classes]
         labels = [translation[label] if label != UNLABELLED else UNLABELLED for label in self.labels.tolist()]
-        used = {self.classes[label] for label in self.labels.unique().tolist() if label != UNLABELLED}
-        return replace(self, labels=torch.tensor(labels), classes=classes), sorted(used - set(classes))
+        joined = [f"{name!r} as {names[name]!r}" for name in used if names.get(name, name) != name]
+        notes = (*self.notes, f"{self.name}: classes in another spelling are read as the source's: {_some(joined)}.")
+        domain = replace(self, labels=torch.tensor(labels), classes=classes, notes=notes if joined else self.notes)
+        return domain, sorted(set(used) - set(names))
 
     def select(self, indices: Sequence[int]) -> "Domain":
         """Return the domain of the chosen rows only."""
@@ -118,17 +122,20 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
             f"the source {source.name!r} has one class only ({_some(source.classes)}), and a classifier needs two; "
             "is there an extra folder level? Give the folder whose subfolders are the classes."
         )
+    check_spellings(source.classes, target.classes, source.name)
+    lost = int((source.labels == UNLABELLED).sum())
+    unlabelled = (f"{lost} of {len(source)} rows of the source have no label; they are left out.",) * bool(lost)
     if not target.labelled:
-        return replace(target, classes=source.classes), ()
+        return replace(target, classes=source.classes), unlabelled
     aligned, surplus = target.in_classes(source.classes)
     if not aligned.labelled:
         raise UserError(
             f"source and target have no class in common (source: {_some(source.classes)}; target: {_some(surplus)}); "
-            "give domains with the same class names, or a target without class folders."
+            "give domains with the same class names, or a target without labels."
         )
     present = {source.classes[label] for label in aligned.labels.unique().tolist() if label != UNLABELLED}
     missing = sorted(set(source.classes) - present)
-    notes = []
+    notes = [*unlabelled]
     if missing:
         notes.append(
             f"{_count(missing)} of the source not in the target ({_some(missing)}): matching the distributions may "
@@ -138,6 +145,11 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
         notes.append(
             f"{_count(surplus)} of the target not in the source ({_some(surplus)}): their rows get the nearest known "
             "class and are not counted in any accuracy."
+        )
+    if missing and surplus and counted_otherwise(source.classes, target.classes):
+        notes.append(
+            f"the source's classes are the numbers {source.classes[0]} to {source.classes[-1]}, the target's "
+            f"{target.classes[0]} to {target.classes[-1]}: if they are the same classes, count them from one number."
         )
     return aligned, tuple(notes)
 

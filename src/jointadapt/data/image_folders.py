@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from jointadapt.data.arrays import encode_labels
 from jointadapt.data.domain import UNLABELLED, Domain
 from jointadapt.data.images import SUFFIXES, find_defects, is_image
+from jointadapt.data.labels import encode_labels, no_label_of_list
 from jointadapt.data.shards import read_index
 from jointadapt.errors import UserError, as_user_error
 from jointadapt.runtime.progress import Track
@@ -46,9 +46,8 @@ def read_shards(archives: Sequence[Path], name: str) -> Domain:
     if not members:
         raise UserError(f"{archives[0]} holds no images; give an archive of KEY.jpg and KEY.cls, or of CLASS/NAME.jpg.")
     images = tuple(image for image, _ in members)
-    classes = [int(text) if text is not None and text.isdecimal() else text for _, text in members]
-    labels, known = encode_labels(classes, len(images), name)
-    return Domain(name, images, labels, known, tuple(map(str, images)))
+    labels, known, notes = encode_labels([text for _, text in members], len(images), name)
+    return Domain(name, images, labels, known, tuple(map(str, images)), notes)
 
 
 def _images_below(folder: Path) -> list[Path]:
@@ -65,7 +64,7 @@ def read_list(path: Path) -> tuple[list[str], list[int | str | None]]:
         name, _, label = line.rpartition(" ")
         if name and not is_image(Path(line)):
             names.append(name.strip())
-            labels.append(int(label) if label.removeprefix("-").isdecimal() else label)
+            labels.append(label)
         else:
             names.append(line)
             labels.append(None)
@@ -88,9 +87,9 @@ def read_image_list(path: Path) -> Domain:
 
 
 def from_files(paths: Sequence[Path], labels: Sequence[int | str | None], name: str) -> Domain:
-    """Return a domain of image files, not yet looked at; a missing label is None."""
-    encoded, classes = encode_labels(labels, len(paths), name)
-    return Domain(name, tuple(paths), encoded, classes, tuple(map(str, paths)))
+    """Return a domain of image files, not yet looked at; a missing label is None, or −1 beside indices of classes."""
+    encoded, classes, notes = encode_labels(labels, len(paths), name, no_label_of_list(labels, name))
+    return Domain(name, tuple(paths), encoded, classes, tuple(map(str, paths)), notes)
 
 
 def readable(domain: Domain, cache: Path, track: Track) -> Domain:

@@ -10,9 +10,10 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from jointadapt.data import arrays
-from jointadapt.data.arrays import LABEL_KEYS, encode_labels, first_named, from_arrays, refuse_bomb, row_names
+from jointadapt.data.arrays import LABEL_KEYS, first_named, from_arrays, refuse_bomb, row_names
 from jointadapt.data.domain import Domain
 from jointadapt.data.images import fingerprint
+from jointadapt.data.labels import encode_labels
 from jointadapt.data.mapped import map_rows
 from jointadapt.errors import UserError, as_user_error
 from jointadapt.runtime.files import write_atomically
@@ -48,10 +49,10 @@ def read_parquet(path: Path, cache: Path, track: Track) -> Domain:
             write_atomically(copy, lambda out: _write_npy(out, (rows, len(features)), batches))
             content = map_rows(copy, 0, path)
     assert content is not None
-    labels, classes = encode_labels(first_named(named, LABEL_KEYS), rows, path.stem)
+    labels, classes, notes = encode_labels(first_named(named, LABEL_KEYS), rows, path.stem)
     items = first_named(named, ITEM_KEYS)
     names = map(str, items) if items is not None else row_names(rows)
-    return Domain(path.stem, content, labels, classes, tuple(names), _notes(path, left_out))
+    return Domain(path.stem, content, labels, classes, tuple(names), (*notes, *_notes(path, left_out)))
 
 
 def _check_parquet(path: Path, metadata: parquet.FileMetaData, columns: int) -> None:
@@ -94,7 +95,7 @@ def _from_table(table: pa.Table, path: Path, unread: Sequence[str] = ()) -> Doma
     x = np.stack([column.to_numpy() for column in features], axis=1)
     names = [str(item) for item in _values(items)] if items is not None else None
     domain = from_arrays(x, _values(label) if label is not None else None, path.stem, names)
-    return replace(domain, notes=_notes(path, left_out))
+    return replace(domain, notes=(*domain.notes, *_notes(path, left_out)))
 
 
 def _notes(path: Path, left_out: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from jointadapt.data.domain import UNLABELLED, Domain
+from jointadapt.data.labels import translate_classes
 from jointadapt.errors import UserError, as_user_error, unknown_name
 
 LABELLED_SHARE = 4  # of the labelled side one row in four, at least, is a labelled target row
@@ -35,10 +36,11 @@ def read_labels(path: str | Path) -> dict[str, str]:
 
 def label_rows(target: Domain, labels: Mapping[str, str]) -> Tensor:
     """Return the class (n,) of each target row that is named in `labels`, `UNLABELLED` of all others."""
+    known = translate_classes(list(dict.fromkeys(labels.values())), target.classes, "the target labels")
     for name in labels.values():
-        if name not in target.classes:
+        if name not in known:
             raise unknown_name("class", name, target.classes)
-    given = [labels.get(item) for item in target.items]
+    given = [known[labels[item]] if item in labels else None for item in target.items]
     missing = sorted(set(labels) - set(target.items))
     if missing:
         raise UserError(

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from jointadapt.data.arrays import from_arrays
-from jointadapt.data.benchmarks.spec import Benchmark, simplified, some
+from jointadapt.data.benchmarks.spec import Benchmark, some
 from jointadapt.data.domain import UNLABELLED, Domain
 from jointadapt.data.image_folders import MOST_DEFECTS, from_files, read_list, readable
 from jointadapt.data.images import fingerprint, is_image, read_image
+from jointadapt.data.labels import simplified
 from jointadapt.data.reading import read_unchecked
 from jointadapt.data.relocate import locate
 from jointadapt.errors import UserError

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from jointadapt.data.labels import simplified
 from jointadapt.errors import UserError, as_user_error, unknown_name
 
 HERE = "jointadapt.data.benchmarks"
@@ -129,15 +130,6 @@ class Benchmark:
         """Return where a domain that is absent was looked for, and what is there instead."""
         there = some(sorted(entry.name for entry in root.iterdir())) or "nothing"
         return f"{name} is not in {root}, which holds {there}; looked for {some(self.domains[name].paths)}"
-
-
-def simplified(name: str) -> str:
-    """Return a name without what people write differently.
-
-    >>> simplified("Real World") == simplified("real_world") == simplified("RealWorld")
-    True
-    """
-    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def some(names: Mapping | list | tuple, most: int = 5) -> str:
