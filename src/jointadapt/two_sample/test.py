@@ -6,23 +6,24 @@ large estimate of it rejects; what "large" is, permutations or a normal limit sa
 
 from collections.abc import Sequence
 from math import ceil
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
 from jointadapt.discrepancy.estimators import check_layers
 from jointadapt.discrepancy.kernels import GaussianKernel, Kernel
+from jointadapt.two_sample.given import as_samples
 from jointadapt.two_sample.normal import cross_test, fourier_test, linear_test
 from jointadapt.two_sample.permutation import MULTIPLES, aggregated_test, permutation_test
 from jointadapt.two_sample.result import TwoSampleTest
-from jointadapt.two_sample.samples import Sample, pool, unread
+from jointadapt.two_sample.samples import pool, unread
 
 TwoSampleMethod = Literal["permutation", "aggregated", "cross", "fourier", "linear"]
 
 
 def two_sample_test(
-    source: Sample,
-    target: Sample,
+    source: Any,
+    target: Any,
     *,
     kernels: Kernel | Sequence[Kernel] | None = None,
     permutations: int = 1000,
@@ -31,13 +32,14 @@ def two_sample_test(
     multiples: Sequence[float] = MULTIPLES,
     features: int = 1024,
     tile: int = 512,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | int | None = None,
 ) -> TwoSampleTest:
     """Return whether source and target come from one distribution: statistic, p-value, the examples that say most.
 
     Args:
-        source, target: a matrix with one row an example (array or tensor), or a list of layers, one matrix each, row i
-            of every layer being example i. Layers are tested jointly: kernels are multiplied, rows move together.
+        source, target: a matrix with one row an example (array, tensor, sparse matrix, or a frame of pandas, polars or
+            pyarrow; columns of two frames are matched by name), or a list of layers, one matrix each, row i of every
+            layer being example i. Layers are tested jointly: kernels are multiplied, rows move together.
         kernels: one `Kernel` for each layer. None gives `GaussianKernel()` (five scales around the mean squared
             distance) for one layer and JAN's (`jan_kernels`) for several. A rule finds its bandwidth in the pooled
             sample, so permutation methods stay exact; "median" reads at most 4,096 rows, drawn without a look at the
@@ -53,7 +55,7 @@ def two_sample_test(
         multiples: for "aggregated", the factors by which every layer's bandwidth is multiplied.
         features: for "fourier", how many.
         tile: rows and columns of K held at a time.
-        generator: of all random draws, or None for one with a fixed seed, so that a repeated call repeats its answer.
+        generator: of all random draws, a seed, or None for a fixed one, so that a repeated call repeats its answer.
             The global generators are neither read nor moved.
 
     Sign: the (J)MMD² estimates are unbiased, so about half of them are negative when the distributions agree; tests are
@@ -72,7 +74,9 @@ def two_sample_test(
     True
     """
     check_options(method, level, permutations)
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    if not isinstance(generator, torch.Generator):
+        generator = torch.Generator().manual_seed(generator or 0)
+    source, target = as_samples(source, target)
     if method == "fourier":
         layers = unread("source", source), unread("target", target)
         kernels = [kernels] if isinstance(kernels, Kernel) else kernels
