@@ -11,6 +11,7 @@ from jointadapt import GaussianKernel, jmmd_fourier, jmmd_unbiased, two_sample_t
 from jointadapt.data import arrays, read_domain
 from jointadapt.data.mapped import MappedRows
 from jointadapt.discrepancy import fourier
+from jointadapt.discrepancy.kernels import jan_kernels
 
 FLOAT64 = 1e-10
 """Relative error that sums of some hundred float64 terms may differ by."""
@@ -87,7 +88,7 @@ def test_identical_rows_give_zero_and_a_finite_gradient() -> None:
 
 def test_a_shift_of_both_samples_changes_nothing() -> None:
     shifted = [[layer + 1000.0 for layer in sample] for sample in (SOURCE, TARGET)]
-    expected, found = estimate(SOURCE, TARGET, 64, 0), estimate(*shifted, 64, 0)
+    expected, found = (estimate(*samples, 64, 0, kernels=jan_kernels(2)) for samples in ((SOURCE, TARGET), shifted))
     assert found.item() == pytest.approx(expected.item(), rel=1e-8)
 
 

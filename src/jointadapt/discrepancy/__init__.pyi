@@ -1,7 +1,7 @@
 from .constants import FIVE_SCALES, SOFTMAX_BANDWIDTH, BandwidthRule
+from .default_kernels import Rows
 from .estimators import (
     Layers,
-    Rows,
     jmmd_biased,
     jmmd_block,
     jmmd_linear,

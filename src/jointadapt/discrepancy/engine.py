@@ -17,7 +17,7 @@ suffice, since K is symmetric: half of the distances and of the exponentials, an
 from collections.abc import Sequence
 from functools import reduce
 from operator import attrgetter, mul, or_
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ class _Plan(NamedTuple):
 
     kernels: Sequence[Completed]
     weights: tuple[float, float, float]
-    constant: float
+    constant: float | Tensor
     tile: int
 
 
@@ -51,7 +51,7 @@ def weighted_sum(
     target_layers: Sequence[Tensor],
     kernels: Sequence[Completed],
     weights: tuple[float, float, float],
-    constant: float = 0.0,
+    constant: float | Tensor = 0.0,
     tile: int | None = None,
 ) -> Tensor:
     """Return Σ_{i≠j} W_ij K_ij + constant over the pooled sample, differentiable once in every layer, not through γ.
@@ -88,6 +88,8 @@ def weighted_sum(
 
 def _dispatch(plan: _Plan, rows: list[Tensor]) -> Tensor:
     """Return the sum, through autograd only where some layer needs a gradient: else its value alone is formed."""
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        return _TransformedSum.apply(plan, *rows)[0]  # pyright: ignore[reportReturnType, reportIndexIssue]
     if torch.is_grad_enabled() and any(map(attrgetter("requires_grad"), rows)):
         return _WeightedSum.apply(plan, *rows)  # pyright: ignore[reportReturnType]
     return _sum_and_gradients(plan, rows, [False] * len(plan.kernels))[0]
@@ -112,31 +114,103 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor):
         """Return the kept gradients times that of S, cut into source and target."""
-        (grad_output,), n = grad_outputs, ctx.rows[0].shape[0]
+        (grad_output,), n, gradients = grad_outputs, ctx.rows[0].shape[0], ctx.saved_tensors
         parts: list[Tensor | None] = [None] * len(ctx.rows)
-        for layer, kept in enumerate(ctx.saved_tensors):
+        for layer, kept in enumerate(gradients):
             if kept is not None:
                 create_graph = torch.is_grad_enabled()
                 pooled = _Scale.apply(kept, grad_output, *ctx.rows) if create_graph else kept * grad_output
-                parts[layer], parts[layer + len(ctx.saved_tensors)] = pooled[:n], pooled[n:]
+                parts[layer], parts[layer + len(gradients)] = pooled[:n], pooled[n:]
         return None, *parts
 
 
 class _Scale(torch.autograd.Function):
     """The gradient as a function of the rows. Its own would need the kernels' second derivatives: it refuses."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, gradient: Tensor, grad_output: Tensor, *rows: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(gradient: Tensor, grad_output: Tensor, *rows: Tensor) -> Tensor:  # noqa: ARG004
         """Return the gradient times that of S, as a function of the rows for `create_graph=True`."""
         return gradient * grad_output
 
     @staticmethod
+    def setup_context(ctx, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep nothing: there is no way back."""
+
+    @staticmethod
     def backward(ctx, *grad_outputs: Tensor):  # noqa: ARG004
         """Raise a RuntimeError that says what to use for second derivatives."""
-        raise RuntimeError(
-            "the gradient of a JMMD is formed in its forward pass and cannot be differentiated again. "
-            "For second derivatives use mmd_biased or mmd_unbiased of joint_gram(...), which are plain autograd."
-        )
+        _refuse()
+
+    @staticmethod
+    def jvp(ctx, *tangents: Any):  # noqa: ARG004
+        """Raise the same RuntimeError, for forward over reverse."""
+        _refuse()
+
+
+def _refuse() -> NoReturn:
+    raise RuntimeError(
+        "the gradient of a JMMD is formed in its forward pass and cannot be differentiated again. "
+        "For second derivatives use mmd_biased or mmd_unbiased of joint_gram(...), which are plain autograd."
+    )
+
+
+class _TransformedSum(torch.autograd.Function):
+    """The same sum under `torch.func`'s transforms, which want forward and context apart: S, then all its gradients.
+
+    Binding its arguments costs more than the sum of a small batch, so that autograd alone takes `_WeightedSum`.
+    """
+
+    @staticmethod
+    def forward(plan: _Plan, *rows: Tensor) -> tuple[Tensor, ...]:
+        """Return S and the pooled gradient of every layer."""
+        value, gradients = _sum_and_gradients(plan, rows, [True] * len(plan.kernels))
+        return value, *(gradient for gradient in gradients if gradient is not None)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep the rows and the gradients, through which nothing may be differentiated."""
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*inputs[1:], *output[1:])
+        ctx.save_for_forward(*inputs[1:], *output[1:])
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor):
+        """Return the kept gradients times that of S, cut into source and target."""
+        rows, kept = _rows_and_gradients(ctx.saved_tensors)
+        pooled = [_Scale.apply(gradient, grad_outputs[0], *rows) for gradient in kept]
+        n = rows[0].shape[0]
+        return None, *(gradient[:n] for gradient in pooled), *(gradient[n:] for gradient in pooled)
+
+    @staticmethod
+    def jvp(ctx, *tangents: Any):
+        """Return S's directional derivative, Σ gradient ∘ tangent."""
+        rows, kept = _rows_and_gradients(ctx.saved_tensors)
+        n, pooled = rows[0].shape[0], [_Scale.apply(gradient, gradient.new_ones(()), *rows) for gradient in kept]
+        parts = [*(gradient[:n] for gradient in pooled), *(gradient[n:] for gradient in pooled)]
+        pairs = zip(parts, tangents[1:], strict=True)
+        terms = [(part * tangent).sum() for part, tangent in pairs if tangent is not None]
+        return sum(terms[1:], terms[0]), *[None] * len(kept)
+
+    @staticmethod
+    def vmap(info, in_dims: tuple[Any, ...], *args: Any):
+        """Return the sums of all samples, one after the other: what is found in a sample is found as ever."""
+        plan, *rows = args
+        outputs = [
+            _TransformedSum.apply(
+                plan, *(x if at is None else x.select(at, i) for x, at in zip(rows, in_dims[1:], strict=True))
+            )
+            for i in range(info.batch_size)
+        ]
+        stacked = tuple(torch.stack(values) for values in zip(*outputs, strict=True))
+        return stacked, (0,) * len(stacked)
+
+
+def _rows_and_gradients(saved: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Return what `_TransformedSum` keeps, 2 L rows and L gradients, apart."""
+    layers = len(saved) // 3
+    return saved[: 2 * layers], saved[2 * layers :]
 
 
 def _sum_and_gradients(
@@ -211,7 +285,7 @@ def _tiled(
         _Layer(kernel, [*s.split(plan.tile), *t.split(plan.tile)], want)
         for kernel, s, t, want in zip(plan.kernels, source, target, wanted, strict=True)
     ]
-    value = source[0].new_full((), plan.constant)
+    value = source[0].new_zeros(()).add_(plan.constant)
     for i in range(len(sides)):
         left = [layer.centred(i) for layer in layers]
         for j in range(i, len(sides)):

@@ -11,38 +11,18 @@ which is never negative) for batches, and `jmmd_linear`, `jmmd_block` or `jmmd_f
 
 import math
 from collections.abc import Sequence
-from functools import cache
-from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from jointadapt.discrepancy.default_kernels import Reduce, Rows, default_kernels
 from jointadapt.discrepancy.distances import squared_distances, wide
 from jointadapt.discrepancy.engine import weighted_sum
-from jointadapt.discrepancy.kernels import Completed, GaussianKernel, Kernel, complete_kernel, jan_kernels
+from jointadapt.discrepancy.kernels import Completed, GaussianKernel, Kernel, complete_kernel
 
 Layers = Sequence[Tensor]
-
-_default_kernels = cache(jan_kernels)
-
-
-@runtime_checkable
-class Rows(Protocol):
-    """A matrix whose slices of rows are tensors: a tensor, or a file that is larger than memory.
-
-    >>> isinstance(torch.zeros(3, 2), Rows)
-    True
-    """
-
-    @property
-    def shape(self) -> Sequence[int]:
-        """Return (rows, columns)."""
-        ...
-
-    def __getitem__(self, rows: slice, /) -> Tensor:
-        """Return a slice of rows as a tensor."""
-        ...
 
 
 def mmd_biased(K: Float[Tensor, "N N"], n: int) -> Float[Tensor, ""]:
@@ -101,7 +81,8 @@ def jmmd_biased(
     Args:
         source_layers, target_layers: for each layer a matrix (n, d) and (m, d); n and m may differ. Row i of every
             layer belongs to example i.
-        kernels: one `Kernel` for each layer; None gives JAN's own (`jan_kernels`).
+        kernels: one `Kernel` for each layer. None: `GaussianKernel()` for each, five scales around the mean squared
+            distance, and γ = 1.68 (`jan_kernels`) for the last of several where its rows are probabilities.
 
     Sign: ≥ 0, and 0 for equal samples (up to rounding). Bias: +O(1/n + 1/m). Differentiable once in every layer, by an
     analytic gradient; bandwidths found by a rule carry no gradient. For second derivatives: `mmd_biased(joint_gram())`.
@@ -270,34 +251,60 @@ def check_sizes(n: int, m: int, least: int) -> None:
 
 
 def check_layers(
-    source_layers: Sequence[Rows], target_layers: Sequence[Rows], kernels: Sequence[Kernel] | None
+    source_layers: Sequence[Rows],
+    target_layers: Sequence[Rows],
+    kernels: Sequence[Kernel] | None,
+    total: Reduce | None = None,
 ) -> Sequence[Completed]:
-    """Return the kernels, JAN's where there are none, after checking that both samples have the same layers.
+    """Return the kernels, `default_kernels` where there are none, after checking that both samples have equal layers.
 
     Every estimator begins here: kernels from outside are completed, so that what follows may ask each for its slope,
-    its k(0) and its bandwidth. Raises a TypeError for a layer in no list, a ValueError that names the layers which are
-    no matrices, which have unequal rows within a sample or unequal columns across the two, and for too few kernels.
+    its k(0) and its bandwidth. Raises a TypeError for a layer or a kernel in no list and for layers that are no
+    tensors, a ValueError that names the layers which are no matrices, which have unequal rows within a sample or
+    unequal columns across the two, and for too few kernels. `total` is a sum over processes, as `jmmd_fourier` has it.
 
     >>> len(check_layers([torch.zeros(3, 2), torch.zeros(3, 4)], [torch.zeros(5, 2), torch.zeros(5, 4)], None))
     2
     """
-    if isinstance(source_layers, Tensor) or isinstance(target_layers, Tensor):
-        raise TypeError("source_layers and target_layers are sequences of matrices; put a single layer into a list.")
-    if len(source_layers) != len(target_layers) or not source_layers:
+    _check_sample("source", source_layers)
+    _check_sample("target", target_layers)
+    if len(source_layers) != len(target_layers):
         raise ValueError(
             f"both samples need the same one or more layers; got {len(source_layers)} and {len(target_layers)}."
         )
-    for sample, layers in (("source", source_layers), ("target", target_layers)):
-        rows = layers[0].shape[:1]
-        for layer in layers:
-            if len(layer.shape) != 2 or layer.shape[:1] != rows:
-                shapes = [tuple(layer.shape) for layer in layers]
-                raise ValueError(f"each {sample} layer must be a matrix with one row an example; got shapes {shapes}.")
     for index, (source, target) in enumerate(zip(source_layers, target_layers, strict=True)):
         if source.shape[1] != target.shape[1]:
             raise ValueError(f"layer {index} has {source.shape[1]} columns in source and {target.shape[1]} in target.")
     if kernels is None:
-        return _default_kernels(len(source_layers))
+        return default_kernels(source_layers, target_layers, total)
+    if not isinstance(kernels, Sequence):
+        raise TypeError(f"kernels holds one kernel a layer; put a single one into a list: [kernel]. Got {kernels!r}.")
     if len(kernels) != len(source_layers):
         raise ValueError(f"one kernel a layer is needed; got {len(kernels)} kernels for {len(source_layers)} layers.")
     return [k if type(k) is GaussianKernel else complete_kernel(k) for k in kernels]
+
+
+def _check_sample(sample: str, layers: Sequence[Rows]) -> None:
+    """Raise a TypeError for what is no list of tensors, a ValueError for other shapes than matrices of equal rows."""
+    if isinstance(layers, Tensor) or not isinstance(layers, Sequence):
+        raise TypeError(
+            f"{sample}_layers is a list of matrices (tensors), one a layer; put a single layer into a list: [layer]. "
+            f"Got a {type(layers).__name__}."
+        )
+    if not layers:
+        raise ValueError(f"both samples need one or more layers; {sample}_layers is empty.")
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, Tensor) and (isinstance(layer, np.ndarray) or not isinstance(layer, Rows)):
+            raise TypeError(
+                f"{sample} layer {index} is a {type(layer).__module__}.{type(layer).__name__}; expected a tensor: "
+                "torch.as_tensor(rows). (jointadapt.two_sample takes arrays as they are.)"
+            )
+        if isinstance(layer, Tensor) and (layer.is_complex() or layer.layout is not torch.strided):
+            raise TypeError(
+                f"{sample} layer {index} is {layer.dtype} and {layer.layout}; expected dense real numbers: "
+                "to_dense(), or the real and imaginary parts side by side."
+            )
+    rows = layers[0].shape[:1]
+    if any(len(layer.shape) != 2 or layer.shape[:1] != rows for layer in layers):
+        shapes = [tuple(layer.shape) for layer in layers]
+        raise ValueError(f"each {sample} layer must be a matrix with one row an example; got shapes {shapes}.")

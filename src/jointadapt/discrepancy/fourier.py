@@ -7,7 +7,7 @@ processes. `two_sample` builds its "fourier" test on the same features.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,14 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from jointadapt.discrepancy.default_kernels import Reduce, Rows
 from jointadapt.discrepancy.distances import wide
-from jointadapt.discrepancy.estimators import Rows, check_layers, check_sizes
+from jointadapt.discrepancy.estimators import check_layers, check_sizes
 from jointadapt.discrepancy.kernels import Completed, Kernel
 
 # Rows that pass at a time: a tile of 2,048 × 512 angles in float32 is 4 MB.
 FOURIER_TILE = 2048
-
-Reduce = Callable[[Tensor], Tensor]
 
 
 def jmmd_fourier(
@@ -61,7 +60,7 @@ def jmmd_fourier(
     >>> round(jmmd_fourier([x], [y + 1], [GaussianKernel(6.0, (1.0,))], generator=generator).item(), 2)
     0.2
     """
-    kernels = check_layers(source_layers, target_layers, kernels)
+    kernels = check_layers(source_layers, target_layers, kernels, reduce)
     if features < 2 or features % 2:
         raise ValueError(f"features come in pairs, cosine and sine: give an even number; got {features}.")
     if reduce is None:

@@ -179,7 +179,7 @@ class CompletedKernel:
         kernel: the function k(D, γ), with what else of `Kernel` it supplies.
         bandwidth: the number or the rule by which γ is found, as `GaussianKernel` has it; None: the kernel finds it by
             a `find_bandwidth` of its own. Shortcuts of a rule (norms at hand, a sum over a file) look here.
-        at_zero: k(0).
+        at_zero: k(0), a scalar tensor where only the device knows it.
 
     >>> kernel = complete_kernel(lambda D, bandwidth: 1 / (1 + D / bandwidth))
     >>> kernel.at_zero, kernel.bandwidth
@@ -188,7 +188,7 @@ class CompletedKernel:
 
     kernel: Kernel
     bandwidth: float | BandwidthRule | None
-    at_zero: float
+    at_zero: float | Tensor
 
     def __call__(
         self, squared_distances: Float[Tensor, "*shape"], bandwidth: float | Tensor

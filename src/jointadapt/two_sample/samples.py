@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from jointadapt.discrepancy import Rows
+from jointadapt.discrepancy.default_kernels import default_kernels
 from jointadapt.discrepancy.distances import squared_distances, wide
-from jointadapt.discrepancy.kernels import Completed, GaussianKernel, Kernel, complete_kernel, jan_kernels
+from jointadapt.discrepancy.kernels import Completed, Kernel, complete_kernel
 
 Array = np.ndarray | Tensor | Rows
 Sample = Array | Sequence[Array]
@@ -64,6 +65,7 @@ class Pooled:
         With `columns` None the tile is that of the rows with themselves, its diagonal exactly k(0). For r rows and c
         columns O(r c Σd) time and O(r c) memory a multiple. Chosen by a slice or by indices.
 
+        >>> from jointadapt.discrepancy import GaussianKernel
         >>> rows = pool(torch.zeros(2, 1), torch.ones(2, 1), GaussianKernel(1.0, (1.0,)), torch.Generator())
         >>> rows.grams(slice(0, 2), slice(2, 4), (1.0, 2.0))[1]
         tensor([[0.6065, 0.6065],
@@ -99,7 +101,7 @@ def pool(
 
     Args:
         source, target: a matrix, or one for each layer: arrays or tensors, on one device.
-        kernels: one `Kernel`, or one for each layer; None: `GaussianKernel()` for one layer, JAN's for several.
+        kernels: one `Kernel`, or one for each layer; None: as the estimators choose them (`default_kernels`).
         generator: draws the rows of which the median is found, where there are many.
         least: rows of each sample.
 
@@ -121,9 +123,8 @@ def pool(
             )
     if len(devices := {str(x.device) for x in (*sources, *targets)}) > 1:
         raise ValueError(f"all layers must be on one device; got {', '.join(sorted(devices))}. Move them with .to().")
-    if kernels is None:
-        kernels = (GaussianKernel(),) if len(sources) == 1 else jan_kernels(len(sources))
-    given = [kernels] if isinstance(kernels, Kernel) else kernels
+    given = default_kernels(sources, targets) if kernels is None else kernels
+    given = [given] if isinstance(given, Kernel) else given
     completed = tuple(complete_kernel(kernel) for kernel in given)
     if len(completed) != len(sources):
         raise ValueError(f"one kernel a layer is needed; got {len(completed)} kernels for {len(sources)} layers.")

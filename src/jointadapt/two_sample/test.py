@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from jointadapt.discrepancy.estimators import check_layers
-from jointadapt.discrepancy.kernels import GaussianKernel, Kernel
+from jointadapt.discrepancy.kernels import Kernel
 from jointadapt.two_sample.given import as_samples
 from jointadapt.two_sample.normal import cross_test, fourier_test, linear_test
 from jointadapt.two_sample.permutation import MULTIPLES, aggregated_test, permutation_test
@@ -40,10 +40,10 @@ def two_sample_test(
         source, target: a matrix with one row an example (array, tensor, sparse matrix, or a frame of pandas, polars or
             pyarrow; columns of two frames are matched by name), or a list of layers, one matrix each, row i of every
             layer being example i. Layers are tested jointly: kernels are multiplied, rows move together.
-        kernels: one `Kernel` for each layer. None gives `GaussianKernel()` (five scales around the mean squared
-            distance) for one layer and JAN's (`jan_kernels`) for several. A rule finds its bandwidth in the pooled
-            sample, so permutation methods stay exact; "median" reads at most 4,096 rows, drawn without a look at the
-            labels.
+        kernels: one `Kernel` for each layer. None gives `GaussianKernel()` for each (five scales around the mean
+            squared distance), and γ = 1.68 for the last of several layers where its rows are probabilities
+            (`jan_kernels`). A rule finds its bandwidth in the pooled sample, so permutation methods stay exact;
+            "median" reads at most 4,096 rows, drawn without a look at the labels.
         permutations: B, for the methods "permutation" and "aggregated".
         level: the significance level, the probability of rejecting where H₀ holds; `rejected` is p ≤ level.
         method: "permutation": unbiased (J)MMD², p = (1 + k)/(1 + B), exact at any size (Gretton et al., JMLR 2012).
@@ -80,8 +80,6 @@ def two_sample_test(
     if method == "fourier":
         layers = unread("source", source), unread("target", target)
         kernels = [kernels] if isinstance(kernels, Kernel) else kernels
-        if kernels is None and len(layers[0]) == 1:
-            kernels = [GaussianKernel()]
         with torch.no_grad():
             return fourier_test(*layers, check_layers(*layers, kernels), level, features, generator)
     rows = pool(source, target, kernels, generator)
