@@ -15,6 +15,7 @@ ORDER = [
     ("discrepancy",),
     ("two_sample",),
     ("data",),
+    ("inputs",),
     ("networks",),
     ("methods",),
     ("training",),

@@ -17,6 +17,7 @@ import tomli_w
 from pydantic import Field
 
 from jointadapt.errors import UserError, unknown_name
+from jointadapt.inputs.options import InputOptions
 from jointadapt.methods.registry import METHODS, all_options, options_of
 from jointadapt.runtime.options import Count, Kind, NotNegative, Positive, options_of_fields
 from jointadapt.selection.registry import CRITERIA, LAST, rule_of
@@ -123,7 +124,7 @@ class MachineOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(MachineOptions, TrainingOptions, NetworkOptions, RunOptions):
+class Config(MachineOptions, TrainingOptions, NetworkOptions, InputOptions, RunOptions):
     """What a run does.
 
     Args:

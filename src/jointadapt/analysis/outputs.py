@@ -44,7 +44,7 @@ class Observer:
     backbone: str | nn.Module | None = None
     weights: str | Path | None = None
     notes: list[str] = field(default_factory=list)
-    _pairs: dict[tuple[str, ...], tuple[Domain, Domain]] = field(default_factory=dict)
+    _pairs: dict[tuple[Any, ...], tuple[Domain, Domain]] = field(default_factory=dict)
     _features: dict[tuple[Any, str, str], Domain] = field(default_factory=dict)
 
     def see(self, run: FinishedRun) -> RunOutputs:
@@ -56,6 +56,7 @@ class Observer:
         source, target = self._read(config, cache)
         target, _ = align(source, target)
         source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
+        source, target = model.inputs.source(source), model.inputs.target(target)
         of_source, of_target = (self._outputs(model, domain, cache) for domain in (source, target))
         return RunOutputs(of_source, of_target, (source.labels, target.labels))
 
@@ -75,13 +76,13 @@ class Observer:
         return RunOutputs(of_source, of_target, (y_s, y_t))
 
     def _read(self, config: Config, cache: Path) -> tuple[Domain, Domain]:
-        key = (config.benchmark, config.root, config.task, config.source, config.target)
+        key = (config.benchmark, config.root, config.task, config.source, config.target, config.reading)
         if key not in self._pairs:
             if config.benchmark:
                 self._pairs[key] = read_task(config, cache, self.track)
             else:
-                source, target = (read_domain(path, cache, self.track) for path in (config.source, config.target))
-                self._pairs[key] = source, target
+                paths, place = (config.source, config.target), (cache, self.track, config.reading)
+                self._pairs[key] = read_domain(paths[0], *place), read_domain(paths[1], *place)
         return self._pairs[key]
 
     def _outputs(self, model: Model, domain: Domain, cache: Path) -> ModelOutputs:

@@ -24,7 +24,8 @@ def evaluate(run: str, path: str, json_: bool, **of_model: Any) -> None:
     from jointadapt.evaluation.metrics import evaluate as measure
     from jointadapt.runs.model import Model
 
-    model, domain = Model.load(run, **of_model), read_domain(path, track=track(json_))
+    model = Model.load(run, **of_model)
+    domain = model.inputs.target(read_domain(path, track=track(json_), reading=model.config.reading))
     if not domain.labelled:
         raise UserError(f"{path} has no labels to evaluate on; give class folders, or use: jointadapt predict")
     for note in domain.notes:

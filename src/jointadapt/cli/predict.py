@@ -21,7 +21,9 @@ def predict(run: str, paths: tuple[str, ...], out: str | None, json_: bool, **of
     from jointadapt.runs.folder import write_predictions
     from jointadapt.runs.model import Model
 
-    model, domains = Model.load(run, **of_model), read_paths(paths, track=track(json_))
+    model = Model.load(run, **of_model)
+    read = read_paths(paths, track=track(json_), reading=model.config.reading)
+    domains = [model.inputs.target(domain) for domain in read]
     results = [(domain, model.predict_proba(domain, track(json_))) for domain in domains]
     for domain in domains:
         for note in domain.notes:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from jointadapt.data.images import open_rgb, read_image
+from jointadapt.data.kinds import RowKind
 from jointadapt.data.labels import UNLABELLED, check_spellings, counted_otherwise, translate_classes
 from jointadapt.data.mapped import MappedRows
 from jointadapt.data.shards import Member
@@ -31,6 +32,8 @@ class Domain:
         classes: the names of the classes.
         items: what a row is called in predictions.
         notes: what its reader noticed and the user should hear.
+        kind: what a row is.
+        ready: the rows are as a network is handed them: nothing is left to be done to them (`jointadapt.inputs`).
         precomputed: the rows are what a frozen backbone made of the domain's own, its layers side by side.
     """
 
@@ -41,6 +44,8 @@ class Domain:
     items: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
     skipped: int = 0
+    kind: RowKind = "features"
+    ready: bool = False
     precomputed: bool = False
 
     def __len__(self) -> int:

@@ -59,7 +59,7 @@ def extract(
                 "again by the next run.",
                 stacklevel=2,
             )
-    return replace(domain, content=features, precomputed=True)
+    return replace(domain, content=features, kind="features", ready=True, precomputed=True)
 
 
 def _remembered(file: Path, rows: int) -> Tensor | None:

@@ -37,7 +37,8 @@ def read_folder(path: Path) -> Domain:
     labels = [UNLABELLED] * len(flat) + [index for index, name in enumerate(found) for _ in found[name]]
     empty = [folder.name for folder in folders if folder.name not in found] if found else []
     notes = (f"{path}: no images in {', '.join(empty)}; left out.",) if empty else ()
-    return Domain(path.resolve().name, paths, torch.tensor(labels), tuple(found), tuple(map(str, paths)), notes)
+    items = tuple(map(str, paths))
+    return Domain(path.resolve().name, paths, torch.tensor(labels), tuple(found), items, notes, kind="images")
 
 
 def read_shards(archives: Sequence[Path], name: str) -> Domain:
@@ -47,7 +48,7 @@ def read_shards(archives: Sequence[Path], name: str) -> Domain:
         raise UserError(f"{archives[0]} holds no images; give an archive of KEY.jpg and KEY.cls, or of CLASS/NAME.jpg.")
     images = tuple(image for image, _ in members)
     labels, known, notes = encode_labels([text for _, text in members], len(images), name)
-    return Domain(name, images, labels, known, tuple(map(str, images)), notes)
+    return Domain(name, images, labels, known, tuple(map(str, images)), notes, kind="images")
 
 
 def _images_below(folder: Path) -> list[Path]:
@@ -89,7 +90,7 @@ def read_image_list(path: Path) -> Domain:
 def from_files(paths: Sequence[Path], labels: Sequence[int | str | None], name: str) -> Domain:
     """Return a domain of image files, not yet looked at; a missing label is None, or −1 beside indices of classes."""
     encoded, classes, notes = encode_labels(labels, len(paths), name, no_label_of_list(labels, name))
-    return Domain(name, tuple(paths), encoded, classes, tuple(map(str, paths)), notes)
+    return Domain(name, tuple(paths), encoded, classes, tuple(map(str, paths)), notes, kind="images")
 
 
 def readable(domain: Domain, cache: Path, track: Track) -> Domain:

@@ -13,6 +13,7 @@ from jointadapt.data import arrays
 from jointadapt.data.arrays import LABEL_KEYS, first_named, from_arrays, refuse_bomb, row_names
 from jointadapt.data.domain import Domain
 from jointadapt.data.images import fingerprint
+from jointadapt.data.kinds import AS_IT_SAYS, Reading
 from jointadapt.data.labels import encode_labels
 from jointadapt.data.mapped import map_rows
 from jointadapt.errors import UserError, as_user_error
@@ -23,13 +24,13 @@ BATCH = 16_384  # rows of a table at a time
 ITEM_KEYS = ("item", "path", "id", "name", "file")
 
 
-def read_csv(path: Path) -> Domain:
+def read_csv(path: Path, reading: Reading = AS_IT_SAYS) -> Domain:  # noqa: ARG001
     """Return the rows of a CSV file: numeric columns are features, one of `LABEL_KEYS` the label."""
     with as_user_error(path, "as a table"):
         return _from_table(csv.read_csv(str(path)), path)
 
 
-def read_parquet(path: Path, cache: Path, track: Track) -> Domain:
+def read_parquet(path: Path, cache: Path, track: Track, reading: Reading = AS_IT_SAYS) -> Domain:  # noqa: ARG001
     """Return a table's rows; of a large one its features as a file of the cache, written batch by batch."""
     with as_user_error(path, "as a table"), parquet.ParquetFile(path) as file:
         rows, schema = file.metadata.num_rows, file.schema_arrow

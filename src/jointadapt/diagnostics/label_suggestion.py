@@ -61,7 +61,8 @@ def suggest_labels(
     target = target or config.target
     if not target:
         raise UserError(f"{run} was trained on arrays in memory; name the target with --target.")
-    domain = target if isinstance(target, Domain) else read_domain(target, cache, track)
+    domain = target if isinstance(target, Domain) else read_domain(target, cache, track, config.reading)
+    domain = model.inputs.target(domain)
     labelled = read_labels(config.target_labels) if config.target_labels else {}
     domain = domain.select([row for row, item in enumerate(domain.items) if item not in labelled])
     if not 0 < budget <= len(domain):

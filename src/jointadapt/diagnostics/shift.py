@@ -10,9 +10,12 @@ import torch
 from torch import nn
 
 from jointadapt.data import Domain, read_domain
+from jointadapt.data.kinds import AS_IT_SAYS
 from jointadapt.data.mapped import MappedRows
 from jointadapt.discrepancy import Rows
 from jointadapt.errors import UserError
+from jointadapt.inputs.options import InputOptions
+from jointadapt.inputs.pipeline import fit_inputs
 from jointadapt.networks.backbone import name_of
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.features import FeatureExtractor
@@ -185,7 +188,9 @@ def measure_shift(
     cache = cache or default_cache()
     model = None if run is None else _load(run, backbone, weights)
     paths = ["" if isinstance(given, Domain) else str(given) for given in (source, target)]
-    pair = [given if isinstance(given, Domain) else read_domain(given, cache, track) for given in (source, target)]
+    place = cache, track, AS_IT_SAYS if model is None else model.config.reading
+    pair = [given if isinstance(given, Domain) else read_domain(given, *place) for given in (source, target)]
+    pair = _ready(pair, model)
     _check_pair(pair, model)
     notes = [note for domain in pair for note in domain.notes] + _cost(pair, method) + _trained_on(run, paths)
     seen, of = pair, "examples as they are"
@@ -209,6 +214,14 @@ def measure_shift(
         {"name": domain.name, "path": path, "examples": len(domain)} for domain, path in zip(pair, paths, strict=True)
     )
     return Shift(described_s, described_t, tuple(tests), tuple(notes))
+
+
+def _ready(pair: Sequence[Domain], model: Model | None) -> list[Domain]:
+    """Return the domains as they are compared: as the model's network gets them, or brought to one shape."""
+    source, target = pair
+    if model is not None:
+        return [model.inputs.source(source), model.inputs.target(target)]
+    return [*fit_inputs(InputOptions(), source, target)[1:]]
 
 
 def _load(run: str | Path, backbone: str | nn.Module, weights: str) -> Model:

@@ -57,12 +57,12 @@ def train(
     >>> run.model.classes
     ('False', 'True')
     """
-    domains = [as_domain(given, name) for given, name in ((source, "source"), (target, "target"))]
     paths = {"source": source, "target": target}
     options |= {role: str(given) for role, given in paths.items() if isinstance(given, str | Path)}
     options, backbone = _without_module(options)
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
         config = make_config({**with_recipe(recipe, options), "out": folder})
+        domains = [as_domain(given, name, config.reading) for name, given in paths.items()]
         run = execute(config, *domains, backbone=backbone, track=track)
     return run if out is not None else replace(run, folder=None)
 
@@ -176,8 +176,8 @@ def _read_domains(config: Config, source: Domain | None, target: Domain | None, 
     cache = Path(config.cache) if config.cache else default_cache()
     if config.benchmark or config.root or config.task:
         return read_task(config, cache, track)
-    source = source or read_role(config.source, "source", cache, track)
-    return source, target or read_role(config.target, "target", cache, track)
+    source = source or read_role(config.source, "source", cache, track, config.reading)
+    return source, target or read_role(config.target, "target", cache, track, config.reading)
 
 
 @contextmanager

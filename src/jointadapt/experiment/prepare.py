@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from jointadapt.config import Config
 from jointadapt.data import UNLABELLED, Domain, align, from_arrays, read_domain
 from jointadapt.data.benchmarks import load_benchmark, read
+from jointadapt.data.kinds import AS_IT_SAYS, Reading
 from jointadapt.data.target_labels import label_rows, read_labels
 from jointadapt.errors import UserError
+from jointadapt.inputs.pipeline import Inputs, fit_inputs
 from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.features import FeatureExtractor
@@ -28,7 +29,7 @@ Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
 class Prepared:
     """Aligned domains as the network gets them (features, when the backbone is frozen), the target as people see it.
 
-    `extractor` is the backbone, and what makes features of other rows by it.
+    `extractor` is the backbone, and what makes features of other rows by it; `inputs` what was done to rows before it.
 
     The target is without labels. Those it came with are `target_truth` (m,), `UNLABELLED` where unknown, and are for
     the evaluation alone. `given` are the classes (m,) of the target rows whose labels are trained on, `UNLABELLED` of
@@ -40,6 +41,7 @@ class Prepared:
     target_truth: Tensor
     pictures: Domain
     extractor: FeatureExtractor
+    inputs: Inputs
     shape: tuple[int, ...] | None
     notes: tuple[str, ...]
     given: Tensor | None = None
@@ -55,7 +57,7 @@ class Prepared:
         return self.source.precomputed
 
 
-def as_domain(given: Given, name: str) -> Domain | None:
+def as_domain(given: Given, name: str, reading: Reading = AS_IT_SAYS) -> Domain | None:
     """Return what was given as a domain; None for a path, which is read once the cache is known."""
     match given:
         case Domain():
@@ -65,16 +67,16 @@ def as_domain(given: Given, name: str) -> Domain | None:
         case tuple():
             if len(given) != 2:
                 raise UserError(f"{name} is a tuple of {len(given)}; give arrays as (x, y).")
-            return from_arrays(given[0], given[1], name)
+            return from_arrays(given[0], given[1], name, kind=reading.kind)
         case _:
-            return from_arrays(given, None, name)
+            return from_arrays(given, None, name, kind=reading.kind)
 
 
-def read_role(path: str, role: str, cache: Path, track: Track) -> Domain:
+def read_role(path: str, role: str, cache: Path, track: Track, reading: Reading) -> Domain:
     """Return the domain at a path; an error that names the flag where there is none."""
     if not path:
         raise UserError(f"no {role} is given; name one with --{role}.")
-    return read_domain(path, cache, track)
+    return read_domain(path, cache, track, reading)
 
 
 def read_task(config: Config, cache: Path, track: Track) -> tuple[Domain, Domain]:
@@ -113,8 +115,9 @@ def prepare(
 
     A module that is given is the backbone, of which the configuration says the name alone.
     """
-    source, target = (replace(domain, precomputed=False) for domain in (source, target))  # rows are rows, to this run
-    source, target, notes = matched(config, source, target)
+    # Rows are rows, to this run.
+    source, target = (replace(domain, ready=False, precomputed=False) for domain in (source, target))
+    inputs, source, target, notes = matched(config, source, target)
     given = None
     if config.target_labels:
         given = label_rows(target, read_labels(config.target_labels))
@@ -126,7 +129,7 @@ def prepare(
     extractor = FeatureExtractor(built, config.backbone, config.frozen, cache, device, workers(config), track)
     pictures, shape = target, source.shape
     source, target = extractor.prepared(source), extractor.prepared(target)
-    return Prepared(source, target, truth, pictures, extractor, shape, notes, given)
+    return Prepared(source, target, truth, pictures, extractor, inputs, shape, notes, given)
 
 
 def prepare_features(config: Config, source: Domain, target: Domain, backbone: Backbone) -> Prepared:
@@ -137,40 +140,32 @@ def prepare_features(config: Config, source: Domain, target: Domain, backbone: B
     """
     if config.target_labels:
         raise UserError("target labels are of one target; train it alone, with: jointadapt train --target-labels")
-    source, target, notes = matched(config, source, target)
+    inputs, source, target, notes = matched(config, source, target)
     truth, target = target.labels, target.unlabelled()
-    return Prepared(source, target, truth, target, FeatureExtractor(backbone, config.backbone), None, notes)
+    return Prepared(source, target, truth, target, FeatureExtractor(backbone, config.backbone), inputs, None, notes)
 
 
-def matched(config: Config, source: Domain, target: Domain) -> tuple[Domain, Domain, tuple[str, ...]]:
-    """Return domains with the same classes and shapes, the source with labelled rows only, and notes for the user."""
+def matched(config: Config, source: Domain, target: Domain) -> tuple[Inputs, Domain, Domain, tuple[str, ...]]:
+    """Return domains with the same classes and shapes, the source with labelled rows only, and notes for the user.
+
+    First comes what was done to their rows.
+    """
     target, notes = align(source, target)
     if (source.labels == UNLABELLED).any():
         source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
     if source.holds_images != target.holds_images:
         raise UserError("one domain holds image files, the other arrays; give both as images or both as arrays.")
-    source, target = _same_shape(source, target)
+    inputs, source, target = fit_inputs(config, source, target)
+    if source.shape != target.shape:
+        raise UserError(
+            f"source rows have shape {source.shape}, target rows {target.shape}; give both the same features."
+        )
     small = [f"{domain.name} has {len(domain)}" for domain in (source, target) if len(domain) < config.batch_size]
     if small:
         notes += (
             f"{' and '.join(small)} rows, fewer than a batch of {config.batch_size}: they repeat within a batch.",
         )
-    return source, target, (*source.notes, *target.notes, *notes)
-
-
-def _same_shape(source: Domain, target: Domain) -> tuple[Domain, Domain]:
-    """Return both with rows of one shape: images get the source's size, grey ones colour if the other's have it."""
-    wanted, got = source.shape, target.shape
-    if wanted is None or got is None or wanted == got:
-        return source, target
-    alike = len(wanted) == len(got) == 3 and (wanted[0] == got[0] or {wanted[0], got[0]} == {1, 3})
-    if alike and isinstance(source.content, Tensor) and isinstance(target.content, Tensor):
-        channels = max(wanted[0], got[0])
-        resized = interpolate(target.content, wanted[1:], mode="bilinear", antialias=True, align_corners=False)
-        domains = ((source, source.content), (target, resized))
-        coloured = [replace(domain, content=x.expand(-1, channels, -1, -1).contiguous()) for domain, x in domains]
-        return coloured[0], coloured[1]
-    raise UserError(f"source rows have shape {wanted}, target rows {got}; give both the same features.")
+    return inputs, source, target, (*source.notes, *target.notes, *notes)
 
 
 def workers(config: Config) -> int:

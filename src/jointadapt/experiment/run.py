@@ -99,7 +99,7 @@ def _keep(session: Session, network: Network, source: Outputs, target: Outputs) 
     data, folder = session.data, session.folder
     if data.frozen:
         network = Network(data.backbone, network.head, frozen=True)
-    model = Model(network.cpu().eval(), data.source.classes, session.config, data.shape)
+    model = Model(network.cpu().eval(), data.source.classes, session.config, data.shape, inputs=data.inputs)
     if folder.writes:
         model.save(folder.model)
     folder.write_predictions(data.target, target.probabilities, data.target_truth)

@@ -103,4 +103,4 @@ def _embedded(domain: Domain, embed: Callable[[Tensor], Tensor], track: Track) -
     starts = range(0, len(domain), ROWS_AT_ONCE)
     parts = (domain.rows(range(start, min(start + ROWS_AT_ONCE, len(domain)))) for start in starts)
     features = [embed(x).float().cpu() for x in track(parts, len(starts), f"features of {domain.name}")]
-    return replace(domain, content=torch.cat(features).clone(), precomputed=True)
+    return replace(domain, content=torch.cat(features).clone(), kind="features", ready=True, precomputed=True)

@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from jointadapt.data import Domain, Preprocessing
 from jointadapt.errors import UserError
 from jointadapt.evaluation.calibration import tempered
 from jointadapt.evaluation.predict import ModelOutputs, network_outputs
+from jointadapt.inputs.pictures import Pictures
+from jointadapt.inputs.pipeline import PREFIX, Inputs, restore_inputs
 from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.features import FeatureExtractor, PrecomputedFeatures
@@ -42,9 +44,9 @@ RENAMED = {
 
 @dataclass(frozen=True)
 class Model:
-    """A network with what it takes to use it: its classes, its configuration, the shape of a row of arrays.
+    """A network with what it takes to use it: its classes, its configuration, what is done to rows before it.
 
-    `temperature` is what `predict_proba` divides the logits by.
+    `shape` is that of a row of arrays when that is done. `temperature` is what `predict_proba` divides the logits by.
     """
 
     network: Network
@@ -52,6 +54,7 @@ class Model:
     config: Config
     shape: tuple[int, ...] | None = None
     temperature: float = 1.0
+    inputs: Inputs = field(default_factory=Inputs)
 
     def outputs(
         self,
@@ -64,10 +67,12 @@ class Model:
         """Return features (n, d) and probabilities (n, classes) of a domain.
 
         Args:
-            domain: of images, of arrays as trained on, or of what the backbone has made of either (`extractor`).
+            domain: as it was read, and then taken for a target; or made ready by `inputs`; or what the backbone has
+                made of it (`extractor`).
             cache: with one, a frozen backbone's features are taken from there, and kept there.
             pictured: of these rows only features are kept; None: of all.
         """
+        domain = self.inputs.target(domain)
         self.check(domain)
         if cache is not None:
             domain = self.extractor(cache, track=track).prepared(domain)
@@ -78,7 +83,7 @@ class Model:
         return network_outputs(self.network, domain, batch_size, track, pictured)
 
     def check(self, domain: Domain) -> None:
-        """Raise a `UserError` for a domain that the model does not read."""
+        """Raise a `UserError` for a domain, ready, that the model does not read."""
         width = (sum(self.network.backbone.widths),)
         if (width if domain.precomputed else self.shape) != domain.shape:
             kinds = [f"arrays with rows of shape {s}" if s else "image files" for s in (self.shape, domain.shape)]
@@ -110,6 +115,7 @@ class Model:
             "config": self.config.numbers(),
             "shape": self.shape,
             "temperature": self.temperature,
+            "inputs": self.inputs.values(),
             "frozen": self.network.frozen,
             "backbone": backbone.digest() if isinstance(backbone, PrecomputedFeatures) else None,
             "preprocessing": vars(backbone.preprocessing) if backbone.own and backbone.preprocessing else None,
@@ -119,6 +125,7 @@ class Model:
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, tensor in self.network.state_dict().items()
         }
+        tensors |= self.inputs.tensors()
         write_atomically(path, lambda file: file.write(save(tensors, {"jointadapt": json.dumps(about)})))
 
     @classmethod
@@ -138,7 +145,7 @@ class Model:
         head = Head(body.widths, len(file.classes), config.bottleneck_width, config.dropout)
         network = Network(body, head, file.frozen)
         file.load_into(network, given=backbone is not None)
-        return cls(network.eval(), file.classes, file.config, file.shape, file.temperature)
+        return cls(network.eval(), file.classes, file.config, file.shape, file.temperature, file.inputs)
 
 
 @dataclass(frozen=True)
@@ -159,6 +166,7 @@ class _ModelFile:
     frozen: bool
     digest: str | None
     preprocessing: Preprocessing | None
+    inputs: Inputs
 
     @classmethod
     def read(cls, file: Path, given: Path) -> "_ModelFile":
@@ -176,7 +184,11 @@ class _ModelFile:
             classes, shape, config = tuple(about["classes"]), tuple(about["shape"] or ()) or None, about["config"]
             numbers = float(about["temperature"]), bool(about["frozen"])
             preprocessing = about["preprocessing"] and _preprocessing(about["preprocessing"])
-            return cls(file, tensors, classes, from_record(config), shape, *numbers, about["backbone"], preprocessing)
+            resized = {Pictures.name: {"shape": shape}} if shape and len(shape) == 3 else {}  # older files say nothing
+            inputs = restore_inputs(about.get("inputs", resized), tensors)
+            tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
+            found = file, tensors, classes, from_record(config), shape, *numbers, about["backbone"], preprocessing
+            return cls(*found, inputs)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise _no_model(file, error) from error
 

@@ -1,0 +1,70 @@
+"""The input steps in their order: fitted, applied, kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from jointadapt.data import Domain
+from jointadapt.inputs.base import InputStep
+from jointadapt.inputs.options import InputOptions
+from jointadapt.inputs.pictures import Pictures
+
+STEPS: tuple[type[InputStep], ...] = (Pictures,)
+PREFIX = "inputs."
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Fitted steps: a domain as it was read → the domain as a network is handed it (`Domain.ready`).
+
+    A ready domain passes through as it is, so that nothing is done twice.
+    """
+
+    steps: tuple[InputStep, ...] = ()
+
+    def source(self, domain: Domain) -> Domain:
+        """Return a domain like the source, ready."""
+        if domain.ready:
+            return domain
+        for step in self.steps:
+            domain = step.source(domain)
+        return replace(domain, ready=True)
+
+    def target(self, domain: Domain) -> Domain:
+        """Return a domain like the target, ready: what a model is used on is taken for it."""
+        if domain.ready:
+            return domain
+        for step in self.steps:
+            domain = step.target(domain)
+        return replace(domain, ready=True)
+
+    def values(self) -> dict[str, dict[str, Any]]:
+        """Return what each step has learnt, by its name, as JSON has it."""
+        return {step.name: step.values() for step in self.steps}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of all steps, their names behind the step's."""
+        return {f"{PREFIX}{step.name}.{name}": x for step in self.steps for name, x in step.tensors().items()}
+
+
+def fit_inputs(options: InputOptions, source: Domain, target: Domain) -> tuple[Inputs, Domain, Domain]:
+    """Return the steps for two domains, each fitted on what those before it have made, and both domains, ready."""
+    steps = []
+    for kind in STEPS:
+        if (step := kind.fit(options, source, target)) is not None:
+            source, target = step.source(source), step.target(target)
+            steps.append(step)
+    return Inputs(tuple(steps)), replace(source, ready=True), replace(target, ready=True)
+
+
+def restore_inputs(values: Mapping[str, Mapping[str, Any]], tensors: Mapping[str, Tensor]) -> Inputs:
+    """Return the steps that had learnt this; of the tensors those are taken whose names `Inputs.tensors` gives."""
+    known = {kind.name: kind for kind in STEPS}
+    steps = []
+    for name, learnt in values.items():
+        start = f"{PREFIX}{name}."
+        own = {key.removeprefix(start): x for key, x in tensors.items() if key.startswith(start)}
+        steps.append(known[name].restore(learnt, own))
+    return Inputs(tuple(steps))
