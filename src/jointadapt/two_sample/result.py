@@ -1,10 +1,13 @@
 """What a two-sample test found, and how to say it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from jointadapt.discrepancy.columns import FillValue, column_name, fill_note
 
 NULL_QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
@@ -30,6 +33,7 @@ class TwoSampleTest:
         method: the test's name.
         permutations: how many were drawn; 0 where a normal threshold takes their place.
         null: the permuted statistics (permutations,); empty for a normal threshold.
+        fill_values: (layer, `FillValue`) where a column seems to hold a mark for "missing", as −999.
 
     >>> x = torch.tensor([[0.0], [0.1], [0.2], [0.3]])
     >>> values = x[:, 0]
@@ -50,6 +54,7 @@ class TwoSampleTest:
     method: str
     permutations: int
     null: Float[Tensor, " B"] = field(default_factory=lambda: torch.empty(0), repr=False)
+    fill_values: tuple[tuple[int, FillValue], ...] = field(default=(), repr=False)
 
     @property
     def statistic_name(self) -> str:
@@ -67,6 +72,22 @@ class TwoSampleTest:
     def null_name(self) -> str:
         """Return what the null distribution is made of: "1,000 permutations", or "normal threshold"."""
         return f"{self.permutations:,} permutations" if self.permutations else "normal threshold"
+
+    def fill_note(self, names: Sequence[str] = ()) -> str:
+        """Return in words which columns seem to hold a fill value, by their names where they have any; "" for none.
+
+        >>> values = torch.zeros(2)
+        >>> found = ((0, FillValue(3, -999.0, 5)),)
+        >>> from dataclasses import replace
+        >>> test = TwoSampleTest(0.5, 0.01, True, 0.05, {0.95: 0.2}, values, values, (2, 2), 1, "cross", 0)
+        >>> replace(test, fill_values=found).fill_note()
+        'column 3 holds -999 in 5 rows, far from all else; if that marks missing values, fill or drop them.'
+        """
+        layers = [f"layer {layer}, " if self.layers > 1 else "" for layer, _ in self.fill_values]
+        found = [value for _, value in self.fill_values]
+        return fill_note(
+            [prefix + column_name(value.column, names) for prefix, value in zip(layers, found, strict=True)], found
+        )
 
     def top_examples(self, count: int = 5) -> tuple[list[int], list[int]]:
         """Return the indices of the source and of the target examples that contribute most, the largest first.

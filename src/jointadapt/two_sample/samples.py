@@ -1,12 +1,13 @@
 """Two samples as the user has them → one checked, pooled sample, and the tiles of its joint Gram matrix.
 
 Everything that a test reads of the examples passes here: bandwidths are found once, in the pooled sample and without a
-look at the labels, so that a relabelling changes none of them and permutation tests stay exact.
+look at the labels, so that a relabelling changes none of them and permutation tests stay exact. The same holds for what
+brings columns of several units into one.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from jointadapt.discrepancy import Rows
+from jointadapt.discrepancy.columns import Columns, FillValue, describe_columns, fill_values
 from jointadapt.discrepancy.default_kernels import default_kernels
 from jointadapt.discrepancy.distances import squared_distances, wide
 from jointadapt.discrepancy.kernels import Completed, Kernel, complete_kernel
@@ -21,8 +23,11 @@ from jointadapt.discrepancy.kernels import Completed, Kernel, complete_kernel
 Array = np.ndarray | Tensor | Rows
 Sample = Array | Sequence[Array]
 Chosen = slice | Tensor
+Standardize = Literal["auto", "pooled", "no"]
 
 MEDIAN_ROWS = 4096
+TILE = 2048
+FAR = 1e4  # a squared distance from the mean, in those of the median row, that takes float32's digits from the others
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Pooled:
         kernels: one for each layer, completed.
         bandwidths: γ for each layer, found in the whole sample.
         n: the number of source rows; the N − n others are the target.
+        fill_values: (layer, found) where a column seems to hold a mark for "missing".
 
     >>> rows = pool(torch.zeros(3, 2), torch.ones(2, 2), None, torch.Generator())
     >>> len(rows), rows.n, rows.dtype, rows.device.type
@@ -44,6 +50,7 @@ class Pooled:
     kernels: tuple[Completed, ...]
     bandwidths: tuple[Tensor, ...]
     n: int
+    fill_values: tuple[tuple[int, FillValue], ...] = ()
 
     def __len__(self) -> int:
         """Return N = n + m."""
@@ -51,7 +58,10 @@ class Pooled:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Return the precision of the rows, and so of K: float64 where any layer came in it, else float32."""
+        """Return the precision of the rows, and so of K: float64 where any layer came in it or needs it, else float32.
+
+        It needs it where a row lies so far off that distances of the others would be lost in float32.
+        """
         return self.layers[0].dtype
 
     @property
@@ -96,6 +106,7 @@ def pool(
     kernels: Kernel | Sequence[Kernel] | None,
     generator: torch.Generator,
     least: int = 2,
+    standardize: Standardize = "auto",
 ) -> Pooled:
     """Return the pooled sample after checking it: finite matrices, as many layers, columns and rows as a test needs.
 
@@ -104,6 +115,7 @@ def pool(
         kernels: one `Kernel`, or one for each layer; None: as the estimators choose them (`default_kernels`).
         generator: draws the rows of which the median is found, where there are many.
         least: rows of each sample.
+        standardize: as `two_sample_test` takes it.
 
     Raises a TypeError for what is no matrix, and a ValueError that names sample and layer for the rest: NaN or
     infinity, too few rows, layers or columns that do not match, kernels that are too few, distances that overflow.
@@ -128,13 +140,63 @@ def pool(
     completed = tuple(complete_kernel(kernel) for kernel in given)
     if len(completed) != len(sources):
         raise ValueError(f"one kernel a layer is needed; got {len(completed)} kernels for {len(sources)} layers.")
-    dtype = torch.float64 if any(x.dtype == torch.float64 for x in (*sources, *targets)) else torch.float32
-    layers = tuple(torch.cat([x, y]).to(dtype) for x, y in zip(sources, targets, strict=True))
+    joined = [torch.cat([x, y]) for x, y in zip(sources, targets, strict=True)]
+    ready = [_in_one_unit(x, kernel, standardize, generator) for x, kernel in zip(joined, completed, strict=True)]
+    wide = any(layer.rows.dtype == torch.float64 or _far_rows(layer.rows) for layer in ready)
+    layers = tuple(layer.rows.to(torch.float64 if wide else torch.float32) for layer in ready)
     bandwidths = tuple(_pooled_bandwidth(kernel, x, generator) for kernel, x in zip(completed, layers, strict=True))
     for index, bandwidth in enumerate(bandwidths):
         if not torch.isfinite(bandwidth):
-            raise ValueError(f"squared distances of layer {index} overflow {dtype}; rescale it or pass float64.")
-    return Pooled(layers, completed, bandwidths, len(sources[0]))
+            raise ValueError(
+                f"squared distances of layer {index} overflow {layers[0].dtype}; rescale it or pass float64."
+            )
+    fills = tuple((index, found) for index, layer in enumerate(ready) for found in layer.fill_values)
+    return Pooled(layers, completed, bandwidths, len(sources[0]), fills)
+
+
+class _Layer(NamedTuple):
+    """A layer as it is tested, and which of its columns seem to hold a mark for "missing"."""
+
+    rows: Tensor
+    fill_values: list[FillValue]
+
+
+def _in_one_unit(rows: Tensor, kernel: Completed, standardize: Standardize, generator: torch.Generator) -> _Layer:
+    """Return a layer of the pooled sample with outliers held within their column's fences, in one unit where asked."""
+    if not adapts(kernel, standardize):
+        return _Layer(rows, [])
+    some = rows if len(rows) <= MEDIAN_ROWS else rows[shuffled(len(rows), generator)[:MEDIAN_ROWS].to(rows.device)]
+    columns = describe_columns(some, rows.split(TILE))
+    return _Layer(in_one_unit(rows, columns, standardize), fill_values(rows, columns))
+
+
+def adapts(kernel: Completed, standardize: Standardize) -> bool:
+    """Return whether a layer's unit may change: a kernel whose bandwidth is a number has that of its rows.
+
+    >>> adapts(complete_kernel(GaussianKernel()), "auto"), adapts(complete_kernel(GaussianKernel(1.68)), "auto")
+    (True, False)
+    """
+    return standardize == "pooled" or (standardize == "auto" and not isinstance(kernel.bandwidth, float))
+
+
+def in_one_unit(rows: Tensor, columns: Columns, standardize: Standardize) -> Tensor:
+    """Return rows within the fences of their columns, and in standard deviations: "auto" where columns have many units.
+
+    >>> x = torch.tensor([[0.0], [1.0], [2.0], [1e6]])
+    >>> in_one_unit(x, describe_columns(x, [x]), "auto").flatten().tolist()
+    [0.0, 1.0, 2.0, 21.0]
+    """
+    if standardize == "pooled" or columns.mixed:
+        return columns.standardized(rows)
+    return rows.clamp(columns.low.to(rows), columns.high.to(rows))
+
+
+def _far_rows(rows: Tensor) -> bool:
+    """Return whether float32 would lose distances between most rows for the sake of a few that lie far off."""
+    if rows.dtype == torch.float64 or rows.device.type == "mps":  # which has no float64
+        return False
+    off = (rows - rows.mean(0)).square().sum(1)
+    return bool(off.max() > FAR * off.median())
 
 
 class _Slices:
@@ -162,6 +224,44 @@ def unread(name: str, sample: Sample) -> list[Rows]:
     if not rows or any(len(layer.shape) != 2 or 0 in layer.shape for layer in rows):
         raise ValueError(f"{name} must be a matrix with one row an example, or a list of them; none may be empty.")
     return rows
+
+
+class _OneUnit:
+    """Rows of a file, or of a matrix, whose slices are brought into one unit as they are read."""
+
+    def __init__(self, rows: Rows, columns: Columns, standardize: Standardize) -> None:
+        """Keep the rows where they lie."""
+        self.rows, self.columns, self.shape = rows, columns, rows.shape
+        self.standardize: Standardize = standardize
+
+    def __getitem__(self, rows: slice, /) -> Tensor:
+        """Return a slice of rows in one unit, in float32 or wider."""
+        return in_one_unit(wide(self.rows[rows]), self.columns, self.standardize)
+
+
+def slices_in_one_unit(
+    source: Sequence[Rows], target: Sequence[Rows], kernels: Sequence[Completed], standardize: Standardize
+) -> tuple[list[Rows], list[Rows], tuple[tuple[int, FillValue], ...]]:
+    """Return the layers of both samples, to be brought into one unit slice by slice, and where fill values seem to be.
+
+    Every so many rows of both are read to find the columns' statistics, `MEDIAN_ROWS` in all at most.
+
+    >>> x = torch.arange(100.0)[:, None]
+    >>> (rows,), _, _ = slices_in_one_unit([x], [x], [complete_kernel(GaussianKernel())], "pooled")
+    >>> round(float(rows[0:100].std(correction=0)), 2)
+    1.0
+    """
+    step = -(-(source[0].shape[0] + target[0].shape[0]) // MEDIAN_ROWS)
+    sources, targets, fills = list(source), list(target), []
+    for index, (x, y, kernel) in enumerate(zip(source, target, kernels, strict=True)):
+        if adapts(kernel, standardize):
+            some = torch.cat([wide(rows[slice(0, None, step)]) for rows in (x, y)])
+            if not torch.isfinite(some).all():
+                continue  # the test tells of it
+            columns = describe_columns(some, [some])
+            sources[index], targets[index] = (_OneUnit(rows, columns, standardize) for rows in (x, y))
+            fills += [(index, found) for found in fill_values(some, columns)]
+    return sources, targets, tuple(fills)
 
 
 def pair_distances(pooled: Pooled, tile: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[Tensor]]:

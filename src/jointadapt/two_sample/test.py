@@ -4,7 +4,9 @@ H₀ says that both samples are drawn from one distribution. The MMD of a charac
 large estimate of it rejects; what "large" is, permutations or a normal limit say.
 """
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 from typing import Any, Literal, get_args
 
@@ -16,7 +18,7 @@ from jointadapt.two_sample.given import as_samples
 from jointadapt.two_sample.normal import cross_test, fourier_test, linear_test
 from jointadapt.two_sample.permutation import MULTIPLES, aggregated_test, permutation_test
 from jointadapt.two_sample.result import TwoSampleTest
-from jointadapt.two_sample.samples import pool, unread
+from jointadapt.two_sample.samples import Pooled, Standardize, pool, slices_in_one_unit, unread
 
 TwoSampleMethod = Literal["permutation", "aggregated", "cross", "fourier", "linear"]
 
@@ -32,6 +34,7 @@ def two_sample_test(
     multiples: Sequence[float] = MULTIPLES,
     features: int = 1024,
     tile: int = 512,
+    standardize: Standardize = "auto",
     generator: torch.Generator | int | None = None,
 ) -> TwoSampleTest:
     """Return whether source and target come from one distribution: statistic, p-value, the examples that say most.
@@ -55,6 +58,11 @@ def two_sample_test(
         multiples: for "aggregated", the factors by which every layer's bandwidth is multiplied.
         features: for "fourier", how many.
         tile: rows and columns of K held at a time.
+        standardize: "auto": where columns have several units (a large one over 12 times the size of a small one), they
+            are brought into one, their standard deviations; outliers are held 20 typical deviations from the median at
+            most (`describe_columns`), so that a fill value of 10⁶ hides nothing. "pooled": always; "no": rows are left
+            as they are. The pooled sample decides, without a look at the labels, so the level holds as it did. A layer
+            whose kernel has a number for its bandwidth is left as it is by "auto".
         generator: of all random draws, a seed, or None for a fixed one, so that a repeated call repeats its answer.
             The global generators are neither read nor moved.
 
@@ -64,7 +72,8 @@ def two_sample_test(
     the N B labels); "aggregated" the same for every multiple; "cross" O(N² d) time; "fourier" O(N D d) time, O(D + N)
     memory beyond the layers; "linear" O(N d) time. Half precision is computed in float32, float64 in float64 (several
     times slower on a CPU). Raises a ValueError for options that no test can be made with and for samples that are
-    empty, not finite or do not match; a TypeError for what is no matrix.
+    empty, not finite or do not match; a TypeError for what is no matrix. Columns that seem to hold a fill value, as
+    −999, are told by a warning.
 
     >>> generator = torch.Generator().manual_seed(0)
     >>> x = torch.randn(60, 2, generator=generator)
@@ -73,7 +82,7 @@ def two_sample_test(
     >>> two_sample_test(x[:30], x[30:] + 2).p_value < 0.002
     True
     """
-    check_options(method, level, permutations)
+    check_options(method, level, permutations, standardize)
     if not isinstance(generator, torch.Generator):
         generator = torch.Generator().manual_seed(generator or 0)
     source, target = as_samples(source, target)
@@ -81,21 +90,42 @@ def two_sample_test(
         layers = unread("source", source), unread("target", target)
         kernels = [kernels] if isinstance(kernels, Kernel) else kernels
         with torch.no_grad():
-            return fourier_test(*layers, check_layers(*layers, kernels), level, features, generator)
-    rows = pool(source, target, kernels, generator)
-    with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
-        match method:
-            case "permutation":
-                return permutation_test(rows, permutations, level, tile, generator)
-            case "aggregated":
-                return aggregated_test(rows, permutations, level, tile, generator, multiples)
-            case "cross":
-                return cross_test(rows, level, tile, generator)
-            case "linear":
-                return linear_test(rows, level, tile, generator)
+            completed = check_layers(*layers, kernels)
+            sources, targets, fills = slices_in_one_unit(*layers, completed, standardize)
+            found = fourier_test(sources, targets, completed, level, features, generator)
+    else:
+        rows = pool(source, target, kernels, generator, standardize=standardize)
+        fills = rows.fill_values
+        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+            found = _test_pooled(rows, method, permutations, level, tile, generator, multiples)
+    found = replace(found, fill_values=fills)
+    if fills:
+        warnings.warn(found.fill_note(), UserWarning, stacklevel=2)
+    return found
 
 
-def check_options(method: str, level: float, permutations: int) -> None:
+def _test_pooled(
+    rows: Pooled,
+    method: TwoSampleMethod,
+    permutations: int,
+    level: float,
+    tile: int,
+    generator: torch.Generator,
+    multiples: Sequence[float],
+) -> TwoSampleTest:
+    """Return the outcome of a test that reads tiles of the Gram matrix of a pooled sample."""
+    match method:
+        case "permutation":
+            return permutation_test(rows, permutations, level, tile, generator)
+        case "aggregated":
+            return aggregated_test(rows, permutations, level, tile, generator, multiples)
+        case "cross":
+            return cross_test(rows, level, tile, generator)
+        case _:
+            return linear_test(rows, level, tile, generator)
+
+
+def check_options(method: str, level: float, permutations: int, standardize: str = "auto") -> None:
     """Raise a ValueError for options that no test can be made with: the check that `two_sample_test` begins with.
 
     p is at least 1/(1 + B), so a level below that could never reject.
@@ -106,6 +136,8 @@ def check_options(method: str, level: float, permutations: int) -> None:
     """
     if method not in get_args(TwoSampleMethod):
         raise ValueError(f"method must be one of {', '.join(get_args(TwoSampleMethod))}; got {method!r}.")
+    if standardize not in get_args(Standardize):
+        raise ValueError(f"standardize must be one of {', '.join(get_args(Standardize))}; got {standardize!r}.")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1; got {level}.")
     least = ceil(1 / level) - 1
