@@ -171,12 +171,13 @@ def _in_one_unit(rows: Tensor, kernel: Completed, standardize: Standardize, gene
 
 
 def adapts(kernel: Completed, standardize: Standardize) -> bool:
-    """Return whether a layer's unit may change: a kernel whose bandwidth is a number has that of its rows.
+    """Return whether a layer's unit may change: by "auto" where a rule finds the bandwidth in its rows, not a number.
 
-    >>> adapts(complete_kernel(GaussianKernel()), "auto"), adapts(complete_kernel(GaussianKernel(1.68)), "auto")
-    (True, False)
+    >>> from jointadapt.discrepancy import GaussianKernel
+    >>> [adapts(complete_kernel(GaussianKernel(bandwidth)), "auto") for bandwidth in ("mean", 1.68)]
+    [True, False]
     """
-    return standardize == "pooled" or (standardize == "auto" and not isinstance(kernel.bandwidth, float))
+    return standardize == "pooled" or (standardize == "auto" and isinstance(kernel.bandwidth, str))
 
 
 def in_one_unit(rows: Tensor, columns: Columns, standardize: Standardize) -> Tensor:
@@ -246,6 +247,7 @@ def slices_in_one_unit(
 
     Every so many rows of both are read to find the columns' statistics, `MEDIAN_ROWS` in all at most.
 
+    >>> from jointadapt.discrepancy import GaussianKernel
     >>> x = torch.arange(100.0)[:, None]
     >>> (rows,), _, _ = slices_in_one_unit([x], [x], [complete_kernel(GaussianKernel())], "pooled")
     >>> round(float(rows[0:100].std(correction=0)), 2)

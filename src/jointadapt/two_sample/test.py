@@ -61,8 +61,8 @@ def two_sample_test(
         standardize: "auto": where columns have several units (a large one over 12 times the size of a small one), they
             are brought into one, their standard deviations; outliers are held 20 typical deviations from the median at
             most (`describe_columns`), so that a fill value of 10⁶ hides nothing. "pooled": always; "no": rows are left
-            as they are. The pooled sample decides, without a look at the labels, so the level holds as it did. A layer
-            whose kernel has a number for its bandwidth is left as it is by "auto".
+            as they are. The pooled sample decides, without a look at the labels, so the level holds as it did. "auto"
+            leaves a layer as it is whose kernel does not find its bandwidth by a rule.
         generator: of all random draws, a seed, or None for a fixed one, so that a repeated call repeats its answer.
             The global generators are neither read nor moved.
 
