@@ -85,6 +85,29 @@ def jmmd_block(source: list[Tensor], target: list[Tensor], kernels: list[Kernel]
     return total / (n // block)
 
 
+def weighed_mmd(K: Tensor, n: int, weights: list[float], unbiased: bool) -> Tensor:
+    """Each mean over pairs, of Gretton's Eq. (5) or (3), as Σ w_i w_j K_ij / Σ w_i w_j."""
+
+    def mean(rows: range, columns: range, distinct: bool) -> Tensor:
+        pairs = [(i, j) for i in rows for j in columns if not (distinct and i == j)]
+        return sum(weights[i] * weights[j] * K[i, j] for i, j in pairs) / sum(weights[i] * weights[j] for i, j in pairs)
+
+    source, target = range(n), range(n, len(K))
+    within = mean(source, source, unbiased) + mean(target, target, unbiased)
+    return within - 2 * mean(source, target, False)
+
+
+def weighed_jmmd_linear(K: Tensor, n: int, weights: list[float]) -> Tensor:
+    """Eq. (11)'s three means over disjoint pairs, each weighed by the product of its examples' weights."""
+
+    def mean(pairs: list[tuple[int, int]]) -> Tensor:
+        return sum(weights[i] * weights[j] * K[i, j] for i, j in pairs) / sum(weights[i] * weights[j] for i, j in pairs)
+
+    first = range(0, n, 2)
+    within = mean([(a, a + 1) for a in first]) + mean([(n + a, n + a + 1) for a in first])
+    return within - 2 * mean([(a, n + a + 1) for a in first] + [(a + 1, n + a) for a in first])
+
+
 def gaussian_mmd(distance: float, sigma: float, gamma: float, d: int) -> float:
     """MMD² of N(μ₁, σ²I) and N(μ₂, σ²I), ‖μ₁ − μ₂‖ = distance, kernel exp(−‖x − y‖²/γ).
 

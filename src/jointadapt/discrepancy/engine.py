@@ -38,12 +38,14 @@ class _Plan(NamedTuple):
         weights: the three values of W: within the source, within the target, across.
         constant: what is added to the sum; of the biased estimate, the diagonal.
         tile: the rows of a tile; 0: one dense tile.
+        examples: a weight (N,) of each row of the pooled sample, by which W is further multiplied; None: all are 1.
     """
 
     kernels: Sequence[Completed]
     weights: tuple[float, float, float]
     constant: float | Tensor
     tile: int
+    examples: Tensor | None = None
 
 
 def weighted_sum(
@@ -53,6 +55,7 @@ def weighted_sum(
     weights: tuple[float, float, float],
     constant: float | Tensor = 0.0,
     tile: int | None = None,
+    examples: Tensor | None = None,
 ) -> Tensor:
     """Return Σ_{i≠j} W_ij K_ij + constant over the pooled sample, differentiable once in every layer, not through γ.
 
@@ -62,6 +65,7 @@ def weighted_sum(
         weights: W within the source, within the target and across; across counts both (i, j) and (j, i).
         constant: added to the sum.
         tile: rows of a tile, 0 for one dense tile; None chooses by size and device.
+        examples: weights a (n + m,) of the rows, held: W_ij becomes W_ij a_i a_j. None: all are 1.
 
     Computed in float64 where any layer is, else in float32, with autocast off; gradients come back in each layer's own
     precision. O(N² d) time; O(N · tile) memory beside one gradient a layer. A second derivative raises a RuntimeError
@@ -79,7 +83,8 @@ def weighted_sum(
     if tile is None:
         tile = CPU_TILE if device == "cpu" else DEVICE_TILE
         tile = 0 if rows[0].shape[0] + rows[-1].shape[0] < tile else tile
-    plan = _Plan(kernels, weights, constant, tile)
+    examples = None if examples is None else examples.detach().to(dtype)
+    plan = _Plan(kernels, weights, constant, tile, examples)
     if torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):
             return _dispatch(plan, rows)
@@ -237,6 +242,8 @@ def _dense(
     W[:n, :n] = plan.weights[0]
     W[n:, n:] = plan.weights[1]
     W.fill_diagonal_(0)
+    if plan.examples is not None:
+        W.mul_(plan.examples[:, None]).mul_(plan.examples)
     pooled, bandwidths, values, slopes = [], [], [], []
     for kernel, s, t, want in zip(plan.kernels, source, target, wanted, strict=True):
         X = torch.cat((s, t)).sub_(s[0])  # identical rows become exactly 0
@@ -286,6 +293,7 @@ def _tiled(
         for kernel, s, t, want in zip(plan.kernels, source, target, wanted, strict=True)
     ]
     value = source[0].new_zeros(()).add_(plan.constant)
+    examples = _in_tiles(plan, source[0].shape[0])
     for i in range(len(sides)):
         left = [layer.centred(i) for layer in layers]
         for j in range(i, len(sides)):
@@ -294,7 +302,8 @@ def _tiled(
             values, slopes = zip(
                 *(layer.kernel_tile(i, j, x, y) for layer, x, y in zip(layers, left, right, strict=True)), strict=True
             )
-            K = reduce(mul, values)
+            pairs = [] if examples is None else [torch.outer(examples[i], examples[j])]
+            K = reduce(mul, [*values, *pairs])
             if i == j:
                 K.fill_diagonal_(0)
             value.add_(K.sum(), alpha=weight if i == j else 2 * weight)
@@ -302,7 +311,7 @@ def _tiled(
                 if layer.wanted:
                     A = K
                     if slopes[index] is not values[index]:
-                        A = reduce(mul, [*values[:index], slopes[index], *values[index + 1 :]])
+                        A = reduce(mul, [*values[:index], slopes[index], *values[index + 1 :], *pairs])
                     if i == j:
                         A.fill_diagonal_(0)
                     else:
@@ -314,6 +323,13 @@ def _tiled(
             if layer.wanted:
                 layer.gradients[i].addcmul_(layer.sums[i][:, None], x, value=-1).mul_(4 / layer.bandwidth)
     return value, [layer.gradient if layer.wanted else None for layer in layers]
+
+
+def _in_tiles(plan: _Plan, n: int) -> list[Tensor] | None:
+    """Return the weights of the examples by tiles, none of which lies across the border of source and target."""
+    if plan.examples is None:
+        return None
+    return [part for side in (plan.examples[:n], plan.examples[n:]) for part in side.split(plan.tile)]
 
 
 class _Layer:

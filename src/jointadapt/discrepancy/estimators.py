@@ -20,6 +20,7 @@ from torch import Tensor
 from jointadapt.discrepancy.default_kernels import Reduce, Rows, default_kernels
 from jointadapt.discrepancy.distances import squared_distances, wide
 from jointadapt.discrepancy.engine import weighted_sum
+from jointadapt.discrepancy.example_weights import PairWeights, Weights, paired
 from jointadapt.discrepancy.kernels import Completed, GaussianKernel, Kernel, complete_kernel
 
 Layers = Sequence[Tensor]
@@ -70,7 +71,10 @@ def mmd_unbiased(K: Float[Tensor, "N N"], n: int) -> Float[Tensor, ""]:
 
 
 def jmmd_biased(
-    source_layers: Layers, target_layers: Layers, kernels: Sequence[Kernel] | None = None
+    source_layers: Layers,
+    target_layers: Layers,
+    kernels: Sequence[Kernel] | None = None,
+    weights: Weights | None = None,
 ) -> Float[Tensor, ""]:
     """Return JMMD² as a V-statistic, Eq. (7) of JAN: `mmd_biased` of the product of the layers' kernels.
 
@@ -83,6 +87,8 @@ def jmmd_biased(
             layer belongs to example i.
         kernels: one `Kernel` for each layer. None: `GaussianKernel()` for each, five scales around the mean squared
             distance, and γ = 1.68 (`jan_kernels`) for the last of several where its rows are probabilities.
+        weights: of the source examples (n,) and of the target examples (m,), held, of which proportions count: a mean
+            over pairs becomes Σ w_i w_j K_ij / Σ w_i w_j. None, as a pair or in it: all are equal.
 
     Sign: ≥ 0, and 0 for equal samples (up to rounding). Bias: +O(1/n + 1/m). Differentiable once in every layer, by an
     analytic gradient; bandwidths found by a rule carry no gradient. For second derivatives: `mmd_biased(joint_gram())`.
@@ -96,18 +102,25 @@ def jmmd_biased(
     """
     kernels = check_layers(source_layers, target_layers, kernels)
     n, m = _sizes(source_layers, target_layers, least=1)
-    weights = (1 / n**2, 1 / m**2, -1 / (n * m))
-    diagonal = (1 / n + 1 / m) * math.prod([kernel.at_zero for kernel in kernels])
-    return weighted_sum(source_layers, target_layers, kernels, weights, diagonal)
+    blocks, at_zero = (1 / n**2, 1 / m**2, -1 / (n * m)), math.prod([kernel.at_zero for kernel in kernels])
+    if weights is None:
+        return weighted_sum(source_layers, target_layers, kernels, blocks, (1 / n + 1 / m) * at_zero)
+    examples, (of_source, of_target) = PairWeights.of(weights, n, m)
+    diagonal = (of_source / n**2 + of_target / m**2) * at_zero
+    return weighted_sum(source_layers, target_layers, kernels, blocks, diagonal, examples=examples)
 
 
 def jmmd_unbiased(
-    source_layers: Layers, target_layers: Layers, kernels: Sequence[Kernel] | None = None
+    source_layers: Layers,
+    target_layers: Layers,
+    kernels: Sequence[Kernel] | None = None,
+    weights: Weights | None = None,
 ) -> Float[Tensor, ""]:
     """Return JMMD² as a U-statistic: `mmd_unbiased` of the product of the layers' kernels; arguments as `jmmd_biased`.
 
     Sign: either. Unbiased for bandwidths that are numbers. Complexity as `jmmd_biased`; the gradients of the two differ
-    by the factors n/(n − 1) and m/(m − 1) on pairs within a sample. Needs two examples of each sample.
+    by the factors n/(n − 1) and m/(m − 1) on pairs within a sample. Needs two examples of each sample. With weights,
+    pairs i ≠ j weigh w_i w_j: unbiased for the reweighted distributions where the weights are not found in the sample.
     The authors' PyTorch code trains with this form, and so do our methods by default. Source: Long et al., ICML 2017,
     Eq. (7), with the sums of Gretton et al., JMLR 2012, Eq. (3).
 
@@ -117,12 +130,19 @@ def jmmd_unbiased(
     """
     kernels = check_layers(source_layers, target_layers, kernels)
     n, m = _sizes(source_layers, target_layers, least=2)
-    weights = (1 / (n * (n - 1)), 1 / (m * (m - 1)), -1 / (n * m))
-    return weighted_sum(source_layers, target_layers, kernels, weights)
+    if weights is None:
+        blocks = (1 / (n * (n - 1)), 1 / (m * (m - 1)), -1 / (n * m))
+        return weighted_sum(source_layers, target_layers, kernels, blocks)
+    examples, (of_source, of_target) = PairWeights.of(weights, n, m)
+    blocks = (1 / (n**2 - of_source), 1 / (m**2 - of_target), -1 / (n * m))
+    return weighted_sum(source_layers, target_layers, kernels, blocks, examples=examples)
 
 
 def jmmd_linear(
-    source_layers: Layers, target_layers: Layers, kernels: Sequence[Kernel] | None = None
+    source_layers: Layers,
+    target_layers: Layers,
+    kernels: Sequence[Kernel] | None = None,
+    weights: Weights | None = None,
 ) -> Float[Tensor, ""]:
     """Return JMMD² in time linear in n, Eq. (11) of JAN: the mean over n/2 disjoint pairs of both samples.
 
@@ -131,6 +151,8 @@ def jmmd_linear(
     Args:
         source_layers, target_layers, kernels: as `jmmd_biased`, but of one, even, size n = m; bandwidths are found in
             the whole sample.
+        weights: as `jmmd_biased`: each of the three means, within the source, within the target and across, is one over
+            weighed pairs.
 
     Sign: either. Unbiased, with a larger variance than `jmmd_unbiased`: n/2 terms in place of n². O(n d) time and
     memory; plain autograd, so differentiable as often as the kernels are. Pairs are neighbouring rows, so shuffle
@@ -138,7 +160,7 @@ def jmmd_linear(
     Source: Long et al., ICML 2017, Eq. (11); Gretton et al., JMLR 2012, Lemma 14.
 
     >>> x = torch.tensor([[0.0], [1.0], [0.0], [1.0]])
-    >>> jmmd_linear([x], [x]) == 0, jmmd_linear([x], [x + 1]) > 0
+    >>> jmmd_linear([x], [x]) == 0, jmmd_linear([x], [x + 2]) > 0
     (tensor(True), tensor(True))
     """
     kernels = check_layers(source_layers, target_layers, kernels)
@@ -157,7 +179,16 @@ def jmmd_linear(
         values = kernel(pairs.square().sum(-1), bandwidth)
         terms = values if terms is None else terms * values
     assert terms is not None
+    if weights is not None:
+        terms = terms * _weights_of_pairs(PairWeights.of(weights, n, m).examples.to(terms))
     return (terms[0] + terms[1] - terms[2] - terms[3]).mean()
+
+
+def _weights_of_pairs(examples: Tensor) -> Tensor:
+    """Return the weights (4, n/2) of `jmmd_linear`'s terms, of mean 1 within source, within target, and across."""
+    w, v = examples.chunk(2)
+    (w1, w2), (v1, v2) = (w[::2], w[1::2]), (v[::2], v[1::2])
+    return torch.cat([paired([w1 * w2]), paired([v1 * v2]), paired([w1 * v2, w2 * v1])])
 
 
 def jmmd_block(

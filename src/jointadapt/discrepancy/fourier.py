@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from jointadapt.discrepancy.default_kernels import Reduce, Rows
 from jointadapt.discrepancy.distances import wide
 from jointadapt.discrepancy.estimators import check_layers, check_sizes
+from jointadapt.discrepancy.example_weights import Weights, check_weights
 from jointadapt.discrepancy.kernels import Completed, Kernel
 
 # Rows that pass at a time: a tile of 2,048 × 512 angles in float32 is 4 MB.
@@ -31,6 +32,7 @@ def jmmd_fourier(
     features: int = 1024,
     generator: torch.Generator | None = None,
     reduce: Reduce | None = None,
+    weights: Weights | None = None,
 ) -> Float[Tensor, ""]:
     """Return JMMD² by D random Fourier features φ of k = ∏_ℓ k^ℓ, without the pairs of a row with itself:
 
@@ -45,7 +47,8 @@ def jmmd_fourier(
         features: D, an even number.
         generator: draws the frequencies, on its own device; None: torch's own, so that a training step draws anew.
         reduce: a sum over processes (differentiable, as `Ranks.sum`), each of which gives rows of its own and draws the
-            same frequencies: D + 1 numbers a sample are exchanged, and 2 d + 3 a layer whose bandwidth is a mean.
+            same frequencies: D + 2 numbers a sample are exchanged, and 2 d + 3 a layer whose bandwidth is a mean.
+        weights: as `jmmd_biased`, of the rows of this process: S = Σ w φ, n becomes Σ w, n (n − 1) is (Σ w)² − Σ w².
 
     Sign: either. Unbiased: over the draw of ω its mean is `jmmd_unbiased`; its deviation from that is O(k(0)/√D), with
     however many rows. O(N D Σd) time; without gradient O(tile · D) memory, with it O(N Σd) more. Differentiable as
@@ -66,11 +69,15 @@ def jmmd_fourier(
     if reduce is None:
         check_sizes(source_layers[0].shape[0], target_layers[0].shape[0], least=2)
     total = reduce or _as_it_is
+    if weights is not None:
+        check_weights(weights, source_layers[0].shape[0], target_layers[0].shape[0])
     drawn = draw(source_layers, target_layers, kernels, features, generator, total)
-    (n, S), (m, T) = (_sum(sample, drawn, total) for sample in (source_layers, target_layers))
+    each = zip((source_layers, target_layers), weights or (None, None), strict=True)
+    (n, n2, S), (m, m2, T) = (_sum(sample, drawn, total, w) for sample, w in each)
     at_zero = math.prod([kernel.at_zero for kernel in kernels])
     scale = 2 * at_zero / features
-    within = [(scale * X.square().sum() - size * at_zero) / (size * (size - 1)) for size, X in ((n, S), (m, T))]
+    sides = ((n, n2, S), (m, m2, T))
+    within = [(scale * X.square().sum() - squares * at_zero) / (size**2 - squares) for size, squares, X in sides]
     return (within[0] + within[1] - 2 * scale * (S @ T) / (n * m)).to(drawn[0].frequencies.dtype)
 
 
@@ -144,8 +151,10 @@ def joint_features(tile: Sequence[Tensor], drawn: Sequence[Drawn]) -> Float[Tens
         return torch.cat([joint.cos(), joint.sin()], 1)
 
 
-def _sum(sample: Sequence[Rows], drawn: Sequence[Drawn], total: Reduce) -> tuple[Tensor, Tensor]:
-    """Return the number of rows and the sum of their features (D,), in float64, over the tiles of all processes.
+def _sum(
+    sample: Sequence[Rows], drawn: Sequence[Drawn], total: Reduce, weights: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return Σ w, Σ w² and Σ w φ (D,) of the rows, in float64, over the tiles of all processes; without weights w = 1.
 
     With a gradient, the features of a large sample are formed again on the way back (activation checkpointing).
     """
@@ -153,15 +162,20 @@ def _sum(sample: Sequence[Rows], drawn: Sequence[Drawn], total: Reduce) -> tuple
     summed = drawn[0].origin.new_zeros(2 * drawn[0].frequencies.shape[1], dtype=torch.float64)
     for start in range(0, rows, FOURIER_TILE):
         tile = [layer[start : start + FOURIER_TILE] for layer in sample]
+        w = None if weights is None else weights[start : start + FOURIER_TILE]
         again = rows > FOURIER_TILE and any(x.requires_grad for x in tile)  # features are not kept for the way back
-        summed = summed + (checkpoint(_tile_sum, tile, drawn, use_reentrant=False) if again else _tile_sum(tile, drawn))
-    summed = total(torch.cat([summed, summed.new_full((1,), rows)]))
-    return summed[-1], summed[:-1]
+        added = checkpoint(_tile_sum, tile, drawn, w, use_reentrant=False) if again else _tile_sum(tile, drawn, w)
+        summed = summed + added
+    w = summed.new_full((1,), rows) if weights is None else weights.detach().to(summed)
+    counts = (w, w) if weights is None else (w.sum()[None], w.square().sum()[None])
+    summed = total(torch.cat([summed, *counts]))
+    return summed[-2], summed[-1], summed[:-2]
 
 
-def _tile_sum(tile: Sequence[Tensor], drawn: Sequence[Drawn]) -> Tensor:
-    """Return the sum of a tile's features (D,), in float64."""
-    return joint_features(tile, drawn).sum(0).double()
+def _tile_sum(tile: Sequence[Tensor], drawn: Sequence[Drawn], weights: Tensor | None) -> Tensor:
+    """Return the weighed sum of a tile's features (D,), in float64."""
+    features = joint_features(tile, drawn)
+    return (features if weights is None else features * weights.detach().to(features)[:, None]).sum(0).double()
 
 
 def _streamed_bandwidth(kernel: Completed, source: Rows, target: Rows, origin: Tensor, total: Reduce) -> Tensor:
