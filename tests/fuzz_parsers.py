@@ -30,7 +30,7 @@ with atheris.instrument_imports(include=["jointadapt", "tomllib"]) if atheris el
     from jointadapt.data import read_domain
     from jointadapt.data.arrays import from_arrays
     from jointadapt.data.benchmarks import load_benchmark
-    from jointadapt.data.images import defect, read_image
+    from jointadapt.data.images import look, read_image
     from jointadapt.data.target_labels import label_rows, read_labels
     from jointadapt.errors import UserError
 
@@ -113,7 +113,7 @@ def seeds(name: str) -> list[bytes]:
             b'method = "dan"\nsteps = 3\nscales = [0.5, 1]\n',
             b'bandwidth = "mean"\nfrozen = true\nseed = 1\n',
         ],
-        "image list": [b"a.png 1\na.png cat\n", b"a.png\n../a.png -1\n", b"/a b.png \xff\r\n"],
+        "image list": [b"a.png 1\n./a.png cat\n", b"a.png\n../a.png -1\n", b"/a b.png \xff\r\n"],
         "arrays": [archive.getvalue(), array.getvalue()],
         "table": [b"p,q,label\n1,2,a\n3,4,b\n", b'"p","q"\n1.5,nan\n'],
         "parquet": [columns.getvalue()],
@@ -180,7 +180,7 @@ def pictures() -> list[tuple[str, bytes]]:
 def fuzz_pictures(number: int, folder: Path, seed: int = 0) -> Counter[str]:
     """Return how many mutated pictures were found to be broken, and how many decoded; a whole one that does not raises.
 
-    The check before a training (`defect`) has to find all that a training could not decode.
+    The check before a training (`look`) has to find all that a training could not decode.
     """
     chance, counts, whole = random.Random(seed), Counter(), pictures()
     with warnings.catch_warnings():
@@ -189,7 +189,7 @@ def fuzz_pictures(number: int, folder: Path, seed: int = 0) -> Counter[str]:
             suffix, content = chance.choice(whole)
             path = folder / f"a.{suffix}"
             path.write_bytes(mutated(content, chance))
-            reason = defect(path)
+            reason = look(path).defect
             if reason is None:
                 assert read_image(path).shape[0] == 3
             counts["decoded" if reason is None else "skipped"] += 1

@@ -5,11 +5,9 @@ computed, a *number* option which numbers. Numbers alone make two runs different
 and are kept with a model.
 """
 
-import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +17,7 @@ from pydantic import Field
 from jointadapt.errors import UserError, unknown_name
 from jointadapt.inputs.options import InputOptions
 from jointadapt.methods.registry import METHODS, all_options, options_of
+from jointadapt.runtime.files import content_digest
 from jointadapt.runtime.options import Count, Kind, NotNegative, Positive, options_of_fields
 from jointadapt.selection.registry import CRITERIA, LAST, rule_of
 
@@ -223,14 +222,7 @@ def content_of(name: str, value: Any) -> Any:
     """Return an option's value; the digest of what the file holds where it may be, and is, the path of one."""
     if not names_a_file(name) or not (path := Path(value)).is_file():
         return value
-    about = path.stat()
-    return _digest(path.resolve(), about.st_size, about.st_mtime_ns)
-
-
-@cache
-def _digest(path: Path, size: int, changed: int) -> str:  # noqa: ARG001
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return content_digest(path)
 
 
 def _plain(value: Any) -> Any:

@@ -68,7 +68,7 @@ class Comparison:
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
         found = self.benchmark.find(self.root)
-        return {name: fingerprint_of(found[name]) for task in self.tasks for name in task}
+        return {name: fingerprint_of(found[name], self.root) for task in self.tasks for name in task}
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from jointadapt.data.images import open_rgb, read_image
+from jointadapt.data.images import Picture, open_rgb, read_image
 from jointadapt.data.kinds import RowKind
 from jointadapt.data.labels import UNLABELLED, check_spellings, counted_otherwise, translate_classes
 from jointadapt.data.mapped import MappedRows
-from jointadapt.data.shards import Member
 from jointadapt.data.table_rows import TableRows
 from jointadapt.errors import UserError
 
@@ -38,7 +36,7 @@ class Domain:
     """
 
     name: str
-    content: Tensor | MappedRows | TableRows | tuple[Path | Member, ...]
+    content: Tensor | MappedRows | TableRows | tuple[Picture, ...]
     labels: Tensor
     classes: tuple[str, ...]
     items: tuple[str, ...]

@@ -41,8 +41,13 @@ def is_idx(path: Path) -> bool:
 
 def read_idx(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Return MNIST's images (n, h, w), and the labels from the file beside it."""
-    beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+    beside = idx_labels(path)
     return _idx(path, 3), _idx(beside, 1) if beside.exists() else None
+
+
+def idx_labels(path: Path) -> Path:
+    """Return where the labels of MNIST's images belong."""
+    return path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
 
 
 def _idx(path: Path, dimensions: int) -> np.ndarray:

@@ -7,10 +7,11 @@ import torch
 
 from jointadapt.data.arrays import from_arrays, read_npy, read_npz
 from jointadapt.data.domain import UNLABELLED, Domain
-from jointadapt.data.image_folders import read_folder, read_image_list, read_shards, readable
-from jointadapt.data.images import is_image
+from jointadapt.data.image_files import is_image, is_picture_within
+from jointadapt.data.image_folders import read_folder, read_shards, readable
+from jointadapt.data.image_lists import image_list_of, read_image_list
 from jointadapt.data.kinds import AS_IT_SAYS, Reading
-from jointadapt.data.mat_idx import is_idx, read_idx, read_mat
+from jointadapt.data.mat_idx import idx_labels, is_idx, read_idx, read_mat
 from jointadapt.data.tables import read_csv, read_parquet
 from jointadapt.errors import UserError
 from jointadapt.runtime.files import default_cache
@@ -25,7 +26,8 @@ def read_domain(
     """Return the domain at a path.
 
     * a folder: one subfolder a class (images at any depth below it), or images without labels;
-    * an image list `.txt`: a line an image, `path label`, or `path` alone; relative to the list's folder;
+    * an image list `.txt`: a line an image, `path label`, or `path` alone; relative to the list's folder; a `.csv`
+      that names images;
     * `.tar`, or a folder of them: images, class in `KEY.cls` beside `KEY.jpg` (webdataset), else by folder;
     * `.npz`: rows in `x` (also features, images, data, x_train), labels in `y` (also label, labels, class, target,
       y_train);
@@ -60,6 +62,13 @@ def read_unchecked(
     return reader(path, cache or default_cache(), track, reading)
 
 
+def labels_beside(path: Path) -> list[Path]:
+    """Return the file with the labels of a `.npy` or of MNIST's images, if it is there."""
+    beside = idx_labels(path) if is_idx(path) else path.with_suffix(".labels.npy")
+    return [beside] if (is_idx(path) or path.suffix == ".npy") and beside.exists() else []
+
+
+LISTS = (".txt", ".lst")
 Reader = Callable[[Path, Path, Track, Reading], Domain]
 """A file, the folder for what is kept of it, what shows progress, and how it is to be read → its domain."""
 
@@ -73,13 +82,12 @@ def _arrays(read: Callable[[Path, Reading], Domain]) -> Reader:
 
 
 READERS: dict[str, Reader] = {
-    ".txt": _images(read_image_list),
-    ".lst": _images(read_image_list),
+    **dict.fromkeys(LISTS, _images(read_image_list)),
     ".tar": _images(lambda path: read_shards([path], path.stem)),
     ".mat": _arrays(lambda path, reading: from_arrays(*read_mat(path), path.stem, kind=reading.kind)),
     ".npz": _arrays(read_npz),
     ".npy": _arrays(read_npy),
-    ".csv": _arrays(read_csv),
+    ".csv": _arrays(lambda path, reading: image_list_of(path) or read_csv(path, reading)),
     ".parquet": read_parquet,
 }
 
@@ -88,10 +96,15 @@ def read_paths(
     paths: Sequence[str | Path], cache: Path | None = None, track: Track = silent, reading: Reading = AS_IT_SAYS
 ) -> list[Domain]:
     """Return what the paths hold: single images as one domain, every other path as `read_domain` does."""
-    images = [Path(path) for path in paths if is_image(Path(path)) and Path(path).is_file()]
+    images = [file for file in map(Path, paths) if file.is_file() and _is_image(file)]
     domains = [read_domain(path, cache, track, reading) for path in paths if Path(path) not in images]
     if images:
         labels = torch.full((len(images),), UNLABELLED)
         pictures = Domain("images", tuple(images), labels, (), tuple(map(str, images)), kind="images")
         domains.insert(0, readable(pictures, cache or default_cache(), track))
     return domains
+
+
+def _is_image(file: Path) -> bool:
+    """Return whether a file is a picture: by its name, or by its content where its name says nothing else."""
+    return is_image(file) or (file.suffix.lower() not in READERS and not is_idx(file) and is_picture_within(file))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from jointadapt.data.image_files import is_aside, is_image, is_picture_within
 from jointadapt.errors import as_user_error
 
 CLASS_SUFFIX = ".cls"
@@ -40,30 +41,32 @@ class Member:
         return f"{self.archive}/{self.name}"
 
 
-def read_index(archives: Sequence[Path], suffixes: frozenset[str]) -> list[tuple[Member, str | None]]:
-    """Return the images of the archives with their classes, in order.
+def read_index(archives: Sequence[Path]) -> tuple[list[tuple[Member, str | None]], list[str]]:
+    """Return the images of the archives with their classes, in order, and the names of the files that are none.
 
     The class of `KEY.jpg` is the text of `KEY.cls` (webdataset), else the name of the folder it lies in, else None.
-    Links, devices and hidden files are passed over. O(members) memory.
+    Links, devices, and what is hidden or a system's are passed over; of two members of one name the later is the file,
+    as it is for who unpacks them. O(members) memory.
     """
-    found = []
+    found, others = [], []
     for archive in archives:
-        images: list[Member] = []
+        images: dict[PurePosixPath, Member] = {}
         classes: dict[str, str] = {}
         with as_user_error(archive, "as a tar archive", COMPRESSED), tarfile.open(archive, "r:") as tar:
             for entry in tar:
                 path = PurePosixPath(entry.name)
-                if not entry.isreg() or entry.issparse() or path.name.startswith("."):
+                if not entry.isreg() or entry.issparse() or any(map(is_aside, path.parts)):
                     continue
-                if path.suffix.lower() in suffixes:
-                    images.append(Member(archive, entry.name, entry.offset_data, entry.size))
-                elif path.suffix == CLASS_SUFFIX and (file := tar.extractfile(entry)) is not None:
-                    classes[_key(path)] = file.read(1000).decode(errors="replace").strip()
+                if path.suffix.lower() == CLASS_SUFFIX and (file := tar.extractfile(entry)) is not None:
+                    classes[_key(path)] = file.read(1000).decode("utf-8-sig", errors="replace").strip()
+                elif is_image(path) or is_picture_within(tar.extractfile(entry)):
+                    images[path] = Member(archive, entry.name, entry.offset_data, entry.size)
+                else:
+                    others.append(entry.name)
                 tar.members = []  # type: ignore[assignment]  # the index is ours; tarfile would keep its own
-        for image in images:
-            path = PurePosixPath(image.name)
+        for path, image in images.items():
             found.append((image, classes.get(_key(path)) or path.parent.name or None))
-    return found
+    return found, others
 
 
 def _key(path: PurePosixPath) -> str:

@@ -1,9 +1,12 @@
 """Files that are either whole or not there."""
 
+import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +15,7 @@ from platformdirs import user_cache_path
 from jointadapt.errors import FULL_DISK, UserError
 
 PART = ".part"
+SETTLED = 2.0  # seconds; two changes within one tick of a disk's clock bear the same time
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -67,3 +71,25 @@ def remove_parts(folder: Path) -> None:
 def default_cache() -> Path:
     """Return where extracted features are kept: $JOINTADAPT_CACHE, else the user's cache folder."""
     return Path(os.environ.get("JOINTADAPT_CACHE") or user_cache_path("jointadapt"))
+
+
+def content_digest(path: Path) -> str:
+    """Return the SHA-256 of what a file holds; it is read once as long as nothing has touched it.
+
+    Name, size and time of change do not tell that, as copies and archives set the time; the time at which the file's
+    state changed, which nobody can set, does on POSIX.
+    """
+    state = path.stat()
+    if os.name != "posix" or time.time() - state.st_ctime < SETTLED:
+        return _sha256(path)
+    return _known(path.resolve(), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+@cache
+def _known(path: Path, *_: int) -> str:
+    return _sha256(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

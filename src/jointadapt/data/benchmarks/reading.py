@@ -11,10 +11,12 @@ import torch
 from jointadapt.data.arrays import from_arrays
 from jointadapt.data.benchmarks.spec import Benchmark, some
 from jointadapt.data.domain import UNLABELLED, Domain
-from jointadapt.data.image_folders import MOST_DEFECTS, from_files, read_list, readable
-from jointadapt.data.images import fingerprint, is_image, read_image
-from jointadapt.data.labels import simplified
-from jointadapt.data.reading import read_unchecked
+from jointadapt.data.image_files import find_images
+from jointadapt.data.image_folders import MOST_DEFECTS, from_files, readable
+from jointadapt.data.image_lists import read_list
+from jointadapt.data.images import fingerprint, read_image
+from jointadapt.data.labels import no_label_of_list, simplified
+from jointadapt.data.reading import LISTS, labels_beside, read_unchecked
 from jointadapt.data.relocate import locate
 from jointadapt.errors import UserError
 from jointadapt.runtime.files import default_cache
@@ -83,14 +85,21 @@ def read(benchmark: Benchmark, name: str, root: Path, cache: Path | None = None,
     return replace(domain, notes=(*domain.notes, *found.notes))
 
 
-def fingerprint_of(paths: tuple[Path, ...]) -> str:
-    """Return a digest of what lies there, by names, sizes and times of change."""
-    below = (sorted(filter(is_image, path.rglob("*"))) if path.is_dir() else [path] for path in paths)
-    return fingerprint(itertools.chain.from_iterable(below))
+def fingerprint_of(paths: tuple[Path, ...], root: Path | None = None) -> str:
+    """Return a digest of what lies there: of every file that a domain is read from, its name, time and content."""
+    return fingerprint(file for path in paths for file in _files_of(path, root or path.parent))
+
+
+def _files_of(path: Path, root: Path) -> list[Path]:
+    if path.is_dir():
+        return find_images(path).images or sorted(path.glob("*.tar"))
+    if path.suffix.lower() in LISTS:
+        return [path, *filter(None, _places(read_list(path)[0], path, root))]
+    return [path, *labels_beside(path)]
 
 
 def _scan(benchmark: Benchmark, path: Path, root: Path) -> Found:
-    listed = path.suffix.lower() in (".txt", ".lst")
+    listed = path.suffix.lower() in LISTS
     domain, lost = _listed(benchmark, path, root) if listed else (read_unchecked(path), ())
     if not benchmark.classes:
         return Found(domain, lost, {})
@@ -112,14 +121,21 @@ def _listed(benchmark: Benchmark, path: Path, root: Path) -> tuple[Domain, tuple
     A folder that is named as a class tells the class; where there is none, the number does.
     """
     names, labels = read_list(path)
-    beside = sorted(folder for folder in path.parent.iterdir() if folder.is_dir())
-    places = locate(names, (path.parent, root, *beside))
+    places = _places(names, path, root)
     known, pairs = _known(benchmark), zip(places, labels, strict=True)
     kept = [(place, known.get(simplified(place.parent.name), label)) for place, label in pairs if place is not None]
     if not kept:
         raise UserError(f"{path}: none of its {len(names)} images is below {root}; the first is {names[0]}.")
     lost = tuple(name for name, place in zip(names, places, strict=True) if place is None)
-    return from_files([place for place, _ in kept], [label for _, label in kept], path.stem), lost
+    found = [label for _, label in kept]
+    unlabelled = no_label_of_list(found, path.stem)
+    return from_files([place for place, _ in kept], found, path.stem, unlabelled=unlabelled), lost
+
+
+def _places(names: list[str], path: Path, root: Path) -> list[Path | None]:
+    """Return where the files of a list are, None for one that is not there."""
+    beside = sorted(folder for folder in path.parent.iterdir() if folder.is_dir())
+    return locate(names, (path.parent, root, *beside))
 
 
 def _known(benchmark: Benchmark) -> dict[str, str]:
