@@ -67,7 +67,7 @@ def digits(seed: int = 0) -> Iterator[Case]:
     order = generator.permutation(len(x))
     x, y = x[order].reshape(-1, 8, 8) / 16, y[order]
     x_s, y_s, x_t, y_t = x[:898], y[:898], x[898:], y[898:]
-    source = from_arrays(x_s, y_s, "digits")
+    source = from_arrays(x_s, y_s, "digits", kind="images")
 
     def changed(change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         return np.stack([np.clip(change(image), 0, 1) for image in x_t])
@@ -90,10 +90,11 @@ def digits(seed: int = 0) -> Iterator[Case]:
         ("pure noise", "noise", generator.uniform(0, 1, x_t.shape), None),
     ]
     for name, kind, rows, labels in targets:
-        more = from_arrays(tilted[5:], y_t[5:]) if kind == "few examples" else None
-        yield Case(f"digits → {name}", kind, source, from_arrays(rows, labels, name), DIGITS, more)
-    known = from_arrays(x_s[y_s < 6], y_s[y_s < 6], "digits 0–5")
-    yield Case("digits 0–5 → tilted 0–9", "unknown classes", known, from_arrays(tilted, y_t, "tilted"), DIGITS)
+        more = from_arrays(tilted[5:], y_t[5:], kind="images") if kind == "few examples" else None
+        yield Case(f"digits → {name}", kind, source, from_arrays(rows, labels, name, kind="images"), DIGITS, more)
+    known = from_arrays(x_s[y_s < 6], y_s[y_s < 6], "digits 0–5", kind="images")
+    unknown = from_arrays(tilted, y_t, "tilted", kind="images")
+    yield Case("digits 0–5 → tilted 0–9", "unknown classes", known, unknown, DIGITS)
 
 
 def gaussians(seed: int = 0, rows: int = 400) -> Iterator[Case]:
@@ -159,7 +160,8 @@ def scanned(folder: Path, seed: int = 0, rows: int = 1000) -> Iterator[Case]:
         ("MNIST → USPS inverted", "contrast", (mnist, y_m), (1 - usps, y_u)),
     ]
     for name, kind, given, wanted in pairs:
-        domains = [from_arrays(*pair, of) for pair, of in zip((given, wanted), name.split(" → "), strict=True)]
+        names = zip((given, wanted), name.split(" → "), strict=True)
+        domains = [from_arrays(*pair, of, kind="images") for pair, of in names]
         yield Case(name, kind, *domains, DIGITS)
 
 

@@ -154,10 +154,10 @@ def test_small_backbones_take_arrays(name, shape):
 
 def test_images_of_one_pixel_s_height_are_images():
     x = np.random.default_rng(0).normal(size=(30, 1, 256))
-    run = train((x, x[:, 0, 0] > 0), x, steps=2, batch_size=8, baseline=False, report=False)
+    run = train((x, x[:, 0, 0] > 0), x, kind="images", steps=2, batch_size=8, baseline=False, report=False)
     assert run.model.shape == (1, 1, 256)
     assert run.summary.backbone == "cnn"
-    assert run.model.predict_proba(from_arrays(x)).shape == (30, 2)
+    assert run.model.predict_proba(from_arrays(x, kind="images")).shape == (30, 2)
 
 
 def test_rows_too_small_for_a_backbone_are_told_so():

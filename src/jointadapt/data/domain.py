@@ -32,6 +32,7 @@ class Domain:
         notes: what its reader noticed and the user should hear.
         kind: what a row is.
         ready: the rows are as a network is handed them: nothing is left to be done to them (`jointadapt.inputs`).
+        white: the value of white in the pixels as they came; they were divided by it.
         precomputed: the rows are what a frozen backbone made of the domain's own, its layers side by side.
     """
 
@@ -44,6 +45,7 @@ class Domain:
     skipped: int = 0
     kind: RowKind = "features"
     ready: bool = False
+    white: float = 1.0
     precomputed: bool = False
 
     def __len__(self) -> int:

@@ -3,35 +3,77 @@
 import gzip
 import math
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.io import loadmat
-from scipy.sparse import issparse
 
+from jointadapt.data.named_arrays import Chosen, choose
+from jointadapt.data.pixels import CHANNELS
 from jointadapt.errors import UserError, as_user_error
 
-ROWS = ("fts", "feas", "features", "x", "data")  # SURF and GoogLeNet files say fts, DeCAF feas, SVHN X
 MOST_BYTES = 2**30
-LABELS = ("labels", "label", "y", "gnd")
+SVHN = (32, 32, 3)
 
 
-def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the rows and labels of a .mat file: one feature vector a row, or SVHN's images (h, w, 3, n)."""
+def read_mat(path: Path) -> Chosen:
+    """Return the rows and labels of a .mat file: one feature vector a row, or images (n, h, w, c) or (h, w, c, n)."""
     with as_user_error(path, "as a .mat file"):
         try:
-            arrays = {name.lower(): value for name, value in loadmat(path).items() if not name.startswith("__")}
+            loaded = loadmat(path)
         except NotImplementedError as error:
             raise UserError(f"{path} is a .mat of version 7.3; save it in MATLAB with -v7, or as .npz.") from error
-    rows = next((arrays[name] for name in ROWS if name in arrays), None)
-    if rows is None:
-        raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}; name the rows {' or '.join(ROWS)}.")
-    rows = rows.toarray() if issparse(rows) else rows
-    labels = next((np.asarray(arrays[name]).ravel() for name in LABELS if name in arrays), None)
-    if rows.ndim == 4:  # SVHN: the digit 0 has label 10
-        rows = rows.transpose(3, 0, 1, 2)
-        labels = labels % 10 if labels is not None else None
-    return rows, labels
+        arrays = {name: value for name, value in loaded.items() if not name.startswith("__")}
+        rows, labels, notes = choose({**arrays, **_fields(arrays)}, path)
+        labels = None if labels is None else _plain_labels(labels)
+        if np.ndim(rows) == 4:
+            rows = _examples_first(rows, None if labels is None else len(labels), path)
+            labels = _digits(labels) if labels is not None and rows.shape[1:] == SVHN else labels
+    return Chosen(rows, labels, notes)
+
+
+def _fields(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of structures, as arrays beside the others."""
+    structures = [value for value in arrays.values() if getattr(value, "dtype", np.dtype("U")).names]
+    return {
+        name: value[name].item()
+        for value in structures
+        if value.size == 1
+        for name in value.dtype.names
+        if isinstance(value[name].item(), np.ndarray)
+    }
+
+
+def _plain_labels(labels: np.ndarray) -> np.ndarray | list[Any]:
+    """Return one label for each example: a cell's texts or numbers, a column's values; one-hot rows as they are."""
+    if labels.dtype.kind == "O":
+        cells = [np.ravel(cell) for cell in labels.ravel()]
+        return [cell.item() if cell.size == 1 else "" if not cell.size else cell.tolist() for cell in cells]
+    return labels if labels.ndim == 2 and min(labels.shape) > 1 else labels.ravel()
+
+
+def _examples_first(images: np.ndarray, count: int | None, path: Path) -> np.ndarray:
+    """Return images with the examples' axis in front: it is the last one in SVHN, and is told by the labels' number."""
+    channels = [axis for axis in (2, 3) if images.shape[axis] in CHANNELS]
+    found = [axis for axis in (0, 3) if images.shape[axis] == count]
+    if len(found) != 1 and len(channels) == 1:
+        last = channels == [2]
+        found = [3 if last else 0] if count is None or 3 * last in found else []
+    if len(found) != 1:
+        labels = "no labels" if count is None else f"{count} labels"
+        raise UserError(
+            f"{path} has images of shape {images.shape} and {labels}: which axis counts the images? Give "
+            "(n, h, w, channels), or (h, w, channels, n) as SVHN has it, and a label for each."
+        )
+    return np.moveaxis(images, found[0], 0)
+
+
+def _digits(labels: np.ndarray | list[Any]) -> np.ndarray | list[Any]:
+    """Return SVHN's labels as digits: its 0 has the label 10. Others than 1 to 10 are left as they are."""
+    values = np.asarray(labels)
+    return values % 10 if values.dtype.kind in "iuf" and set(values.tolist()) <= {*range(1, 11)} else labels
 
 
 def is_idx(path: Path) -> bool:

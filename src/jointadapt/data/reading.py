@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from jointadapt.data.arrays import from_arrays, read_npy, read_npz
+from jointadapt.data.arrays import from_arrays, from_chosen, read_npy, read_npz
 from jointadapt.data.domain import UNLABELLED, Domain
 from jointadapt.data.image_files import is_image, is_picture_within
 from jointadapt.data.image_folders import read_folder, read_shards, readable
@@ -29,10 +29,11 @@ def read_domain(
     * an image list `.txt`: a line an image, `path label`, or `path` alone; relative to the list's folder; a `.csv`
       that names images;
     * `.tar`, or a folder of them: images, class in `KEY.cls` beside `KEY.jpg` (webdataset), else by folder;
-    * `.npz`: rows in `x` (also features, images, data, x_train), labels in `y` (also label, labels, class, target,
-      y_train);
+    * `.npz`: rows in `x` (also features, images, data, embeddings, x_train, or unnamed), labels in `y` (also label,
+      labels, class, target, y_train, or unnamed, in second place);
     * `.npy`: rows; labels in `NAME.labels.npy` beside it, if any; a matrix of over 256 MB stays on disk;
-    * `.mat`: rows in `fts`, `feas`, `X` or data, labels in `labels` or `y`; SVHN's images too;
+    * `.mat`: the same, also `fts`, `feas`, `fea` and `gnd`; transposed where the labels' number says so; images
+      (n, h, w, c) or (h, w, c, n); of SVHN's labels 10 is the digit 0;
     * MNIST's `…images-idx3-ubyte`, `.gz` or not, labels in `…labels-idx1-ubyte` beside it;
     * `.csv`, `.parquet`: numeric columns are features, a column `label` (also y, labels, class, target) the labels;
       of a larger `.parquet` the features are copied to the cache, and stay on disk.
@@ -84,7 +85,7 @@ def _arrays(read: Callable[[Path, Reading], Domain]) -> Reader:
 READERS: dict[str, Reader] = {
     **dict.fromkeys(LISTS, _images(read_image_list)),
     ".tar": _images(lambda path: read_shards([path], path.stem)),
-    ".mat": _arrays(lambda path, reading: from_arrays(*read_mat(path), path.stem, kind=reading.kind)),
+    ".mat": _arrays(lambda path, reading: from_chosen(read_mat(path), path, reading)),
     ".npz": _arrays(read_npz),
     ".npy": _arrays(read_npy),
     ".csv": _arrays(lambda path, reading: image_list_of(path) or read_csv(path, reading)),

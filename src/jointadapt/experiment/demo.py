@@ -39,8 +39,8 @@ def digit_domains(seed: int = 0) -> tuple[Domain, Domain]:
     half = len(images) // 2
     tilted = [_scan(image, generator.uniform(15, 45), number % 3) for number, image in enumerate(images[half:])]
     return (
-        from_arrays(images[:half], labels[:half], "digits"),
-        from_arrays(np.stack(tilted), labels[half:], "another scanner"),
+        from_arrays(images[:half], labels[:half], "digits", kind="images"),
+        from_arrays(np.stack(tilted), labels[half:], "another scanner", kind="images"),
     )
 
 

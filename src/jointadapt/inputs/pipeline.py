@@ -10,8 +10,9 @@ from jointadapt.data import Domain
 from jointadapt.inputs.base import InputStep
 from jointadapt.inputs.options import InputOptions
 from jointadapt.inputs.pictures import Pictures
+from jointadapt.inputs.pixel_range import PixelRange
 
-STEPS: tuple[type[InputStep], ...] = (Pictures,)
+STEPS: tuple[type[InputStep], ...] = (PixelRange, Pictures)
 PREFIX = "inputs."
 
 
