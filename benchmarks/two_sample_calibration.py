@@ -14,6 +14,9 @@ from two_sample import header, peers
 
 from jointadapt.discrepancy.kernels import GaussianKernel
 from jointadapt.two_sample import optimal_weights, two_sample_test
+from jointadapt.two_sample.normal import cross_test, fourier_test, linear_test
+from jointadapt.two_sample.samples import pool
+from jointadapt.two_sample.test import FEWEST
 
 METHODS = ("permutation", "aggregated", "cross", "linear")
 PERMUTATIONS = 199
@@ -70,6 +73,39 @@ def level(draws):
     cells = len(LEVEL_CASES) * len(SIZES)
     found = ", ".join(f"{method} {count}" for method, count in outside.items())
     print(f"\nOutside, of {cells} cells each (about {cells * 0.05:.0f} by chance): {found}.\n")
+
+
+FEW = (4, 10, 20, 30, 60)
+THRESHOLDS = {"cross": cross_test, "linear": linear_test, "fourier": None}
+
+
+def thresholds(draws):
+    """Print how often the tests with a normal threshold reject on few rows: by the threshold, and as they are run."""
+    low, high = (int(edge) for edge in binom.interval(0.95, draws, LEVEL))
+    print(f"### Few rows: rejections at 5 %, standard normal rows, {draws:,} draws\n")
+    print(
+        f"The 95 % binomial interval is {100 * low / draws:.1f} … {100 * high / draws:.1f} %. The threshold alone, then"
+    )
+    print(f"`two_sample_test`, which falls back to {PERMUTATIONS} permutations below {FEWEST}.\n")
+    columns = [f"{name}{run}" for name in THRESHOLDS for run in (", threshold", ", as run")]
+    print(f"| columns | rows | {' | '.join(columns)} |\n|---|---|{'---|' * len(columns)}")
+    for d in (1, 10):
+        for n in FEW:
+            generator = torch.Generator().manual_seed(100 * n + 10_000 * d)
+            counts = dict.fromkeys(columns, 0)
+            for _ in range(draws):
+                x, y = gaussian(n, d, generator), gaussian(n, d, generator)
+                for name, alone in THRESHOLDS.items():
+                    if alone is None:
+                        found = fourier_test([x], [y], [GaussianKernel()], LEVEL, 256, generator)
+                    else:
+                        found = alone(pool(x, y, None, generator), LEVEL, 512, generator)
+                    options = {"permutations": PERMUTATIONS, "features": 256, "generator": generator}
+                    counts[f"{name}, threshold"] += found.rejected
+                    counts[f"{name}, as run"] += two_sample_test(x, y, method=name, **options).rejected
+            cells = (f"{100 * count / draws:.1f}{'' if low <= count <= high else '*'}" for count in counts.values())
+            print(f"| {d} | {n} + {n} | {' | '.join(cells)} |", flush=True)
+    print()
 
 
 def shift(delta):
@@ -160,12 +196,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--power-draws", type=int, default=200)
+    parser.add_argument("--few-draws", type=int, default=2000)
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     header()
     if options.draws:
         level(options.draws)
+    if options.few_draws:
+        thresholds(options.few_draws)
     if options.power_draws:
         power(options.power_draws)
 

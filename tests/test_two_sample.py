@@ -11,6 +11,7 @@ import torch
 
 from jointadapt.discrepancy.kernels import GaussianKernel
 from jointadapt.two_sample import check_options, two_sample_test
+from jointadapt.two_sample.normal import cross_test, linear_test
 from jointadapt.two_sample.permutation import _permuted, relabellings, tiled_sums, unbiased
 from jointadapt.two_sample.samples import _matrices, pool, shuffled
 
@@ -113,7 +114,7 @@ def test_aggregated_statistic_equals_its_formula_for_every_permutation():
     assert result.null_quantiles[0.95] == pytest.approx(np.quantile(null, 0.95), abs=EXACT)
 
 
-@pytest.mark.parametrize(("n", "m"), [(9, 6), (8, 8)])
+@pytest.mark.parametrize(("n", "m"), [(33, 30), (32, 32)])
 def test_cross_statistic_equals_its_formula(n, m):
     source, target = normal(n, 3, seed=1), normal(m, 3, seed=2, shift=0.5)
     result = two_sample_test(source, target, method="cross", tile=3, generator=seeded(7))
@@ -130,23 +131,23 @@ def test_cross_statistic_equals_its_formula(n, m):
     assert result.null_quantiles[0.95] == pytest.approx(1.6448536269514722 * deviation, abs=EXACT)
     for i in s1:
         assert float(result.source_contributions[i]) == pytest.approx(witness[i], abs=EXACT)
-    if n == m == 8:
+    if n == m:
         means = result.source_contributions.mean() + result.target_contributions.mean()
         assert float(means) == pytest.approx(statistic, abs=EXACT)
 
 
 def test_linear_statistic_equals_its_formula():
-    source, target = normal(9, 3, seed=1), normal(7, 3, seed=2, shift=0.5)
+    source, target = normal(63, 3, seed=1), normal(61, 3, seed=2, shift=0.5)
     result = two_sample_test(source, target, method="linear", tile=2, generator=seeded(7))
     draw = seeded(7)
-    s, t = shuffled(9, draw)[:6].tolist(), (shuffled(7, draw)[:6] + 9).tolist()
+    s, t = shuffled(63, draw)[:60].tolist(), (shuffled(61, draw)[:60] + 63).tolist()
     K = naive_kernel([torch.cat([source, target]).numpy()], [GaussianKernel()])
-    pairs = zip(s[:3], s[3:], t[:3], t[3:], strict=True)
+    pairs = zip(s[:30], s[30:], t[:30], t[30:], strict=True)
     h = np.array([K[a, b] + K[c, d] - K[a, d] - K[b, c] for a, b, c, d in pairs])
     assert result.statistic == pytest.approx(h.mean(), abs=EXACT)
-    z = h.mean() / (h.std(ddof=1) / math.sqrt(3))
+    z = h.mean() / (h.std(ddof=1) / math.sqrt(30))
     assert result.p_value == pytest.approx(0.5 * math.erfc(z / math.sqrt(2)), abs=EXACT)
-    means = result.source_contributions.sum() / 6 + result.target_contributions.sum() / 6
+    means = result.source_contributions.sum() / 60 + result.target_contributions.sum() / 60
     assert float(means) == pytest.approx(h.mean(), abs=EXACT)
 
 
@@ -310,7 +311,8 @@ def test_printing_it_gives_a_sentence():
     assert found.startswith("Source (60 examples) and target (50 examples) differ at the 5 % level: MMD² = ")
     assert "p = 0.001 (permutation test, 1,000 permutations; rejects above" in found
     assert "Examples that contribute most: source " in found
-    none = str(two_sample_test(*LAYERS, method="cross", level=0.001))
+    layers = [[normal(40, 3, seed=seed), normal(40, 2, seed=seed + 1).softmax(1)] for seed in (1, 3)]
+    none = str(two_sample_test(*layers, method="cross", level=0.001))
     assert "show no difference at the 0.1 % level: JMMD² = " in none
     assert "cross test, normal threshold" in none
     assert "contribute" not in none
@@ -357,7 +359,22 @@ def test_bad_options_are_named(options, message):
 @pytest.mark.parametrize("method", ["cross", "linear"])
 def test_tests_with_a_normal_threshold_ask_for_rows(method):
     with pytest.raises(ValueError, match=f"the {method} test needs 4 or more rows of each sample; got 5 and 3"):
-        two_sample_test(GOOD, GOOD[:3], method=method)
+        {"cross": cross_test, "linear": linear_test}[method](pool(GOOD, GOOD[:3], None, seeded()), 0.05, 512, seeded())
+
+
+@pytest.mark.parametrize(("method", "rows"), [("cross", 30), ("fourier", 30), ("linear", 60)])
+def test_where_a_normal_threshold_has_too_few_rows_permutations_take_its_place(method, rows):
+    source, target = normal(rows, 3, seed=1), normal(rows, 3, seed=2)
+    assert two_sample_test(source, target, method=method).permutations == 0
+    few = two_sample_test(source[1:].numpy(), target, method=method, permutations=99, generator=seeded(5))
+    exact = two_sample_test(source[1:], target, permutations=99, generator=seeded(5))
+    assert (few.method, few.asked, few.permutations, few.p_value) == ("permutation", method, 99, exact.p_value)
+    assert f"(permutation test instead of {method}, which needs {rows} rows of each sample, 99 permutations;" in str(
+        few
+    )
+    assert two_sample_test(source[:3], target[:2], method=method, level=0.0005).permutations == 1999
+    with pytest.raises(ValueError, match=r"got 4 and 30,000. Give it more of the one, or some thousand of the other"):
+        two_sample_test(source[:4], torch.zeros(30_000, 3), method=method)
 
 
 def test_wrong_types_are_named_where_no_checker_runs():

@@ -14,7 +14,7 @@ from jointadapt.analysis.figures import MAPPED_METHODS, MAPPED_ROWS, FigureSpec,
 from jointadapt.analysis.outputs import Observer, RunOutputs
 from jointadapt.data import UNLABELLED
 from jointadapt.data.domain import some_rows
-from jointadapt.discrepancy import jmmd_unbiased
+from jointadapt.discrepancy import jan_kernels, jmmd_unbiased
 from jointadapt.discrepancy.a_distance import FEWEST_PER_DOMAIN, a_distance
 from jointadapt.discrepancy.distances import mean_squared_distance
 from jointadapt.errors import UserError
@@ -157,7 +157,9 @@ def _measure(run: FinishedRun, seen: RunOutputs) -> dict[str, Any]:
         "task": run.task,
         "method": run.method,
         "seed": run.config.seed,
-        "jmmd": jmmd_unbiased(samples[0], samples[1]).item(),
+        "jmmd": jmmd_unbiased(*samples, jan_kernels(2)).item()
+        if min(len(layers[0]) for layers in samples) > 1
+        else None,
         "a_distance": distance and distance.distance,
         "a_distance_error": distance and distance.standard_error,
         "rows_fitted_to": distance and distance.seen,

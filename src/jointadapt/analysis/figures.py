@@ -94,6 +94,9 @@ def a_distances(measured: list[dict[str, Any]]) -> FigureSpec | str:
 
 
 def jmmd(measured: list[dict[str, Any]]) -> FigureSpec | str:
+    told = [row for row in measured if row["jmmd"] is not None]
+    if not told:
+        return "JMMD: runs with two or more examples of each domain"
     rows = [
         {
             "task": task,
@@ -102,7 +105,7 @@ def jmmd(measured: list[dict[str, Any]]) -> FigureSpec | str:
             "jmmd": mean(run["jmmd"] for run in runs),
             "standard_error": _error([run["jmmd"] for run in runs]),
         }
-        for (task, method), runs in _by_task_and_method(measured).items()
+        for (task, method), runs in _by_task_and_method(told).items()
     ]
     return FigureSpec(
         "jmmd",
@@ -188,7 +191,7 @@ def sensitivity(runs: Sequence[FinishedRun], option: Swept) -> FigureSpec | str:
 
 
 def scatter(measured: list[dict[str, Any]]) -> FigureSpec | str:
-    rows = [row for row in measured if None not in (row["accuracy"], row["a_distance"])]
+    rows = [row for row in measured if None not in (row["accuracy"], row["a_distance"], row["jmmd"])]
     if len(rows) < 3:
         return "discrepancy against accuracy: three runs or more with target labels"
     accuracies = rankdata([row["accuracy"] for row in rows])

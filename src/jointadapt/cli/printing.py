@@ -1,18 +1,20 @@
 """What several verbs print, and how."""
 
 import contextlib
-import json
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
-from rich.console import Console
+from rich.console import Console as Terminal
 from rich.measure import Measurement
 from rich.table import Table
 
+from jointadapt.cli.console import Console
 from jointadapt.errors import UserError
+from jointadapt.runtime.json_text import to_json
 from jointadapt.runtime.progress import Track, bars, silent
 
 WIDEST = 10_000
@@ -22,14 +24,14 @@ as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON obj
 
 def print_json(value: Any) -> None:
     """Print one object, in ASCII."""
-    click.echo(json.dumps(value, ensure_ascii=True))
+    click.echo(to_json(value, ascii_only=True))
 
 
 def print_table(table: Table) -> None:
     """Print a table as wide as a terminal lets it be; as wide as it is where no terminal is."""
-    console = Console()
+    console = Terminal()
     if not console.is_terminal:
-        console = Console(width=Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum)
+        console = Terminal(width=Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum)
     console.print(table)
 
 
@@ -42,7 +44,13 @@ def track(json_: bool) -> Track:
 def output(path: str | None) -> Iterator[TextIO]:
     """Open a new file for text; without a path give standard output, which stays open."""
     if path is None:
+        if Console.closed:
+            raise UserError("standard output is closed; name a file by --out.")
+        before = Console.lost
         yield sys.stdout
+        if lost := Console.lost - before:
+            told = f"{lost} characters are not in {sys.stdout.encoding}, the encoding of this output, and were replaced"
+            warnings.warn(f"{told}; --out FILE keeps them.", stacklevel=1)
         return
     try:
         with Path(path).open("x", newline="", encoding="utf-8", errors="surrogateescape") as file:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jointadapt.comparison.plan import Outcome
 from jointadapt.errors import UserError
+from jointadapt.runtime.json_text import to_json
 
 
 @dataclass(frozen=True)
@@ -44,4 +45,4 @@ class ResultStore:
     def add(self, key: str, outcome: Outcome) -> None:
         """Append an outcome."""
         with self.path.open("a", encoding="utf-8", errors="replace") as file:
-            file.write(json.dumps({"key": key, **asdict(outcome)}, ensure_ascii=False) + "\n")
+            file.write(to_json({"key": key, **asdict(outcome)}) + "\n")

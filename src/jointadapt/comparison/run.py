@@ -29,7 +29,7 @@ from jointadapt.runs.reading import read_summary
 from jointadapt.runs.summary import Summary
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
-from jointadapt.runtime.signals import handled
+from jointadapt.runtime.signals import ASKING, handled
 
 
 def compare(
@@ -46,7 +46,7 @@ def compare(
     failures: list[str] = []
     if waiting:
         memory.prepare()
-        with handled(_stop, signal.SIGTERM), shared_data(comparison, list(waiting.values()), track) as data:
+        with handled(_stop, *ASKING[1:]), shared_data(comparison, list(waiting.values()), track) as data:
             results = (launch or in_processes(1))(waiting, data)
             done = len(keys) - len(waiting)
             try:

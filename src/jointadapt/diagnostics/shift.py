@@ -1,6 +1,5 @@
 """Two domains, and perhaps a trained run → do they differ, before and after adaptation? Data, features, test, words."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from jointadapt.reporting.null_figure import null_figure
 from jointadapt.runs.folder import config_of
 from jointadapt.runs.model import Model
 from jointadapt.runtime.files import default_cache, write_atomically
+from jointadapt.runtime.json_text import to_json
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.random_state import preserved_rng_state
 from jointadapt.two_sample import TwoSampleMethod, TwoSampleTest, check_options, two_sample_test
@@ -76,6 +76,7 @@ class ShiftTest:
             "verdict": self.verdict,
             **{key: getattr(test, key) for key in ("statistic", "p_value", "rejected", "level", "method", "layers")},
             "permutations": test.permutations,
+            **({"asked": test.asked} if test.asked else {}),
             "null_quantiles": {str(quantile): value for quantile, value in test.null_quantiles.items()},
             "examples_that_contribute_most": {
                 role: [{"item": item, "contribution": value} for item, value in pairs]
@@ -87,7 +88,7 @@ class ShiftTest:
         """Return the verdict, the numbers behind it and, where the test rejects, what contributes most."""
         test = self.test
         numbers = f"{test.statistic_name} = {test.statistic:.4g}; different above {test.threshold:.4g}"
-        lines = [f"{self.of}: {self.verdict}", f"  {numbers} ({test.method} test, {test.null_name})"]
+        lines = [f"{self.of}: {self.verdict}", f"  {numbers} ({test.description})"]
         if test.rejected:
             lines.append("  examples that contribute most, typical of their own domain and not of the other:")
             lines += [f"    {role}  {item}  ({value:.3g})" for role, top in self._top.items() for item, value in top]
@@ -125,7 +126,7 @@ class Shift:
     def write(self, folder: str | Path) -> None:
         """Write shift.json, and the null distributions with the statistics as null.svg and null.png."""
         folder = Path(folder)
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False).encode(errors="replace")
+        text = to_json(self.to_dict(), indent=2).encode(errors="replace")
         write_atomically(folder / FILES[0], lambda file: file.write(text))
         tests = [shown.test for shown in self.tests]
         for name in FILES[1:]:

@@ -3,7 +3,6 @@
 import csv
 import errno
 import io
-import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from jointadapt.errors import UserError
 from jointadapt.runs.reading import read_metrics, read_run_config
 from jointadapt.runs.summary import Summary, TradeOffSearch
 from jointadapt.runtime.files import is_part, remove_parts, write_atomically
+from jointadapt.runtime.json_text import to_json
 from jointadapt.training.checkpoints import DamagedCheckpoint, read_checkpoint, write_checkpoint
 
 KEPT_CHECKPOINTS = 2
@@ -151,23 +151,23 @@ class RunFolder:
     def start_metrics(self, step: int) -> None:
         """Forget the records after a step: those written after the checkpoint that is gone on from."""
         kept = [record for record in read_metrics(self.path)[0] if record["step"] <= step]
-        self._write("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept).encode())
+        self._write("metrics.jsonl", "".join(to_json(record) + "\n" for record in kept).encode())
 
     def add_metrics(self, record: dict[str, int | float]) -> None:
         """Append a record."""
         if not self.writes:
             return
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(to_json(record) + "\n")
 
     def write_summary(self, summary: Summary) -> None:
         """Write the summary, last of all: it says that the run is finished."""
-        text = json.dumps(summary.to_json(), indent=2, ensure_ascii=False)
+        text = to_json(summary.to_json(), indent=2)
         self._write("summary.json", text.encode(errors="replace"))
 
     def write_trade_offs(self, found: TradeOffSearch) -> None:
         """Write how λ was chosen: the rule, the trials, and the chosen one once there is one."""
-        self._write("trade-off.json", json.dumps(asdict(found), indent=2).encode())
+        self._write("trade-off.json", to_json(asdict(found), indent=2).encode())
 
     def write_predictions(self, target: Domain, probabilities: Tensor, labels: Tensor) -> None:
         """Write what the model makes of each target row, beside its label where there is one."""

@@ -81,7 +81,7 @@ def read_metrics(folder: Path) -> tuple[list[Record], str]:
         try:
             record = json.loads(line)
             if line.endswith(b"\n") and record["step"] is not None:
-                records.append(record)
+                records.append({key: math.nan if value is None else value for key, value in record.items()})
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             faults += [f"{type(error).__name__}: {error}"] if line.endswith(b"\n") else []
     return records, faults[0] if faults else ""

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from jointadapt.evaluation.metrics import Evaluation
+from jointadapt.runtime.json_text import Number
 
 FORMAT = 2  # format 1 said no version; it is read as it is
 OF_AUTO = ("chosen", "candidates", "diagnosis", "calibration")
@@ -27,7 +28,7 @@ class CheckpointScores:
 
     step: int
     eligible: bool
-    scores: dict[str, float]
+    scores: dict[str, Number]
     accuracy: float | None
     mean_per_class_accuracy: float | None
 
@@ -45,9 +46,9 @@ class CheckpointChoice:
 class Trial:
     """One training of the search for λ: its score by the search's criterion, and whether the guard lets it pass."""
 
-    trade_off: float
+    trade_off: Number
     fold: int
-    score: float
+    score: Number
     eligible: bool
 
 
@@ -77,7 +78,7 @@ class BaselineSummary:
 
     evaluation: Evaluation | None
     source_accuracy: float | None
-    confidence: float
+    confidence: Number
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ class ModelScores:
     """A model that `auto` chose from: its scores and its accuracies."""
 
     evaluation: Evaluation | None
-    neighbours: float
-    geometry: float
+    neighbours: Number
+    geometry: Number
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,10 @@ class DiagnosisSummary:
 
     rows: int
     classes: int
-    p_value: float
-    p_value_reweighted: float
-    proportions: tuple[float, ...]
-    moved: float
+    p_value: Number
+    p_value_reweighted: Number
+    proportions: tuple[Number, ...]
+    moved: Number
     missing: int
     kind: str
     words: str
@@ -108,8 +109,8 @@ class DiagnosisSummary:
 class Calibration:
     """The temperature of an `auto` run's probabilities; accuracy and calibration errors in percent."""
 
-    temperature: float
-    believed_accuracy: float
+    temperature: Number
+    believed_accuracy: Number
     error_before: float | None
     error: float | None
 
@@ -137,12 +138,12 @@ class Summary:
     warnings: tuple[str, ...]
     selection: Selection
     source_accuracy: float | None
-    confidence: float
+    confidence: Number
     evaluation: Evaluation | None
     baseline: BaselineSummary | None
     agreement: float | None
     verdict: str
-    seconds: float
+    seconds: Number
     versions: dict[str, str]
     chosen: str = ""
     candidates: dict[str, ModelScores] = field(default_factory=dict)

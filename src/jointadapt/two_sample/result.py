@@ -34,6 +34,8 @@ class TwoSampleTest:
         permutations: how many were drawn; 0 where a normal threshold takes their place.
         null: the permuted statistics (permutations,); empty for a normal threshold.
         fill_values: (layer, `FillValue`) where a column seems to hold a mark for "missing", as −999.
+        asked, rows_needed: the method that was asked for, where permutations took its place, as it keeps its level from
+            so many rows of each sample on; "" and 0 elsewhere.
 
     >>> x = torch.tensor([[0.0], [0.1], [0.2], [0.3]])
     >>> values = x[:, 0]
@@ -55,6 +57,8 @@ class TwoSampleTest:
     permutations: int
     null: Float[Tensor, " B"] = field(default_factory=lambda: torch.empty(0), repr=False)
     fill_values: tuple[tuple[int, FillValue], ...] = field(default=(), repr=False)
+    asked: str = ""
+    rows_needed: int = 0
 
     @property
     def statistic_name(self) -> str:
@@ -89,6 +93,12 @@ class TwoSampleTest:
             [prefix + column_name(value.column, names) for prefix, value in zip(layers, found, strict=True)], found
         )
 
+    @property
+    def description(self) -> str:
+        """Return which test it was: "cross test, normal threshold"; and why another than was asked for."""
+        instead = f" instead of {self.asked}, which needs {self.rows_needed} rows of each sample" if self.asked else ""
+        return f"{self.method} test{instead}, {self.null_name}"
+
     def top_examples(self, count: int = 5) -> tuple[list[int], list[int]]:
         """Return the indices of the source and of the target examples that contribute most, the largest first.
 
@@ -107,8 +117,8 @@ class TwoSampleTest:
         verdict = "differ" if self.rejected else "show no difference"
         sentence = (
             f"Source ({n:,} examples) and target ({m:,} examples) {verdict} at the {100 * self.level:g} % level: "
-            f"{self.statistic_name} = {self.statistic:.4g}, p = {self.p_value:.2g} ({self.method} test, "
-            f"{self.null_name}; rejects above {self.threshold:.4g})."
+            f"{self.statistic_name} = {self.statistic:.4g}, p = {self.p_value:.2g} ({self.description}; "
+            f"rejects above {self.threshold:.4g})."
         )
         if not self.rejected:
             return sentence

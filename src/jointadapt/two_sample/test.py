@@ -22,6 +22,11 @@ from jointadapt.two_sample.samples import Pooled, Standardize, pool, slices_in_o
 
 TwoSampleMethod = Literal["permutation", "aggregated", "cross", "fourier", "linear"]
 
+# Rows of each sample from which a normal threshold keeps its level (docs/two-sample-tests.md). "linear" makes a term of
+# two of them. Rows in all up to which permutations take its place.
+FEWEST = {"cross": 30, "fourier": 30, "linear": 60}
+MOST_PERMUTED = 20_000
+
 
 def two_sample_test(
     source: Any,
@@ -55,6 +60,8 @@ def two_sample_test(
             "fourier": "cross" in linear time and bounded memory, by random features; a layer may then also be a file
             whose slices are tensors (`MappedRows`), or a memory-mapped array.
             "linear": linear-time MMD, normal threshold (Gretton et al., JMLR 2012, Sec. 6); very many examples.
+            Normal thresholds keep their level from 30 rows of each sample on ("linear": 60): below, permutations take
+            their place, and the outcome says so.
         multiples: for "aggregated", the factors by which every layer's bandwidth is multiplied.
         features: for "fourier", how many.
         tile: rows and columns of K held at a time.
@@ -86,6 +93,13 @@ def two_sample_test(
     if not isinstance(generator, torch.Generator):
         generator = torch.Generator().manual_seed(generator or 0)
     source, target = as_samples(source, target)
+    if method in FEWEST and min(sizes := [_size(sample) for sample in (source, target)]) < FEWEST[method]:
+        _check_permutable(method, sizes)
+        few = [[rows[:] for rows in _listed(sample)] for sample in (source, target)]
+        enough = max(permutations, _least_permutations(level))
+        options = {"kernels": kernels, "permutations": enough, "level": level, "tile": tile, "standardize": standardize}
+        found = two_sample_test(*few, **options, generator=generator)
+        return replace(found, asked=method, rows_needed=FEWEST[method])
     if method == "fourier":
         layers = unread("source", source), unread("target", target)
         kernels = [kernels] if isinstance(kernels, Kernel) else kernels
@@ -125,6 +139,32 @@ def _test_pooled(
             return linear_test(rows, level, tile, generator)
 
 
+def _listed(sample: Any) -> list[Any]:
+    """Return a sample's layers as a list."""
+    return list(sample) if isinstance(sample, list | tuple) else [sample]
+
+
+def _size(sample: Any) -> int:
+    """Return how many rows a sample has; 0 for what is none, which is told later."""
+    layers = _listed(sample)
+    shape = getattr(layers[0], "shape", None) if layers else None
+    return shape[0] if shape else 0
+
+
+def _check_permutable(method: str, sizes: Sequence[int]) -> None:
+    """Raise a ValueError for too few rows of one sample beside too many of the other to permute them."""
+    if sum(sizes) > MOST_PERMUTED:
+        raise ValueError(
+            f"the {method} test keeps its level from {FEWEST[method]} rows of each sample on; got {sizes[0]:,} and "
+            f"{sizes[1]:,}. Give it more of the one, or some thousand of the other: permutations then take its place."
+        )
+
+
+def _least_permutations(level: float) -> int:
+    """Return the fewest permutations that can reject at a level, as p is at least 1/(1 + B)."""
+    return ceil(1 / level) - 1
+
+
 def check_options(method: str, level: float, permutations: int, standardize: str = "auto") -> None:
     """Raise a ValueError for options that no test can be made with: the check that `two_sample_test` begins with.
 
@@ -140,7 +180,7 @@ def check_options(method: str, level: float, permutations: int, standardize: str
         raise ValueError(f"standardize must be one of {', '.join(get_args(Standardize))}; got {standardize!r}.")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1; got {level}.")
-    least = ceil(1 / level) - 1
+    least = _least_permutations(level)
     if method in ("permutation", "aggregated") and permutations < least:
         raise ValueError(
             f"{permutations} permutations cannot give p ≤ {level}, as p is at least 1/(1 + permutations). "
