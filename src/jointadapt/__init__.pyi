@@ -5,6 +5,7 @@ from .discrepancy.fourier import jmmd_fourier
 from .discrepancy.kernels import GaussianKernel
 from .estimator import AdaptedClassifier
 from .experiment import resume, train
+from .experiment.annotated import adapt_anndata
 from .networks.backbone import Backbone
 from .runs.model import Model
 from .two_sample.test import two_sample_test
@@ -16,6 +17,7 @@ __all__ = [
     "GaussianKernel",
     "Model",
     "__version__",
+    "adapt_anndata",
     "from_arrays",
     "jmmd_biased",
     "jmmd_block",

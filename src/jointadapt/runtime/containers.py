@@ -54,6 +54,16 @@ def as_table(frame: Any, name: str) -> pa.Table:
         raise UserError(f"{name}: the {type(frame).__name__} is no table of columns ({reason(error)}).") from error
 
 
+def _with_class_names(table: pa.Table, features: Mapping[str, Any]) -> pa.Table:
+    """Return a table of Hugging Face's with its classes' names in place of their numbers; −1 is no label there."""
+    for place, name in enumerate(table.column_names):
+        if hasattr(kind := features[name], "int2str") and getattr(kind, "names", None):
+            indices = table.column(place).to_pylist()
+            known = [None if index is None or index < 0 else kind.names[index] for index in indices]
+            table = table.set_column(place, name, pa.array(known, pa.string()))
+    return table
+
+
 def _to_arrow(frame: Any) -> pa.Table:
     if type(frame).__name__ == "LazyFrame":
         frame = frame.collect()
@@ -65,7 +75,7 @@ def _to_arrow(frame: Any) -> pa.Table:
         dense = frame.set_axis(range(len(names)), axis=1).astype(sparse) if sparse else frame
         return pa.Table.from_pandas(dense.set_axis(names, axis=1), preserve_index=False)
     if hasattr(frame, "with_format"):  # Hugging Face's, its chosen rows in their order
-        return frame.with_format("arrow")[:]
+        return _with_class_names(frame.with_format("arrow")[:], frame.features)
     return frame.to_arrow() if hasattr(frame, "to_arrow") else pa.table(frame)
 
 
@@ -154,6 +164,29 @@ def _densified(matrix: Any, name: str) -> np.ndarray:
         for start in range(0, rows, TILE):
             dense[start : start + TILE] = matrix[start : start + TILE].toarray()
     return dense
+
+
+def is_anndata(given: Any) -> bool:
+    """Return whether an object is annotated data: a matrix X with tables `obs` of its rows and `var` of its columns."""
+    return all(hasattr(given, name) for name in ("X", "obs", "var_names", "obs_names"))
+
+
+def matrix_of(adata: Any, name: str, layer: str | None = None, obsm: str | None = None) -> Any:
+    """Return the matrix (n, d) of annotated data that is named, X by default."""
+    if layer and obsm:
+        raise UserError(f"{name}: give layer or obsm, not both.")
+    where, key = ("layers", layer) if layer else ("obsm", obsm)
+    if not key:
+        if adata.X is None:
+            raise UserError(f"{name} has no X; name a layer ({_known(adata.layers)}) or obsm ({_known(adata.obsm)}).")
+        return adata.X
+    if key not in getattr(adata, where):
+        raise UserError(f"{name} has no {key!r} in {where}; there are {_known(getattr(adata, where))}.")
+    return getattr(adata, where)[key]
+
+
+def _known(named: Any) -> str:
+    return ", ".join(map(str, named)) or "none"
 
 
 def in_order(names: Sequence[str], others: Sequence[str], mistake: Callable[[str], Exception]) -> list[int]:
