@@ -120,6 +120,15 @@ def test_an_unknown_task_names_the_domains(text: str) -> None:
         load_benchmark("office31").task(text)
 
 
+def test_a_file_may_name_itself() -> None:
+    domains = "[domains.s]\npath = 's'\n[domains.t]\npath = 't'\n"
+    assert parse_benchmark("b.toml", f"name = 'Mine'\n{domains}").title == "Mine"
+    assert parse_benchmark("b.toml", f"name = 'Mine'\ntitle = 'Ours'\n{domains}").title == "Ours"
+    assert parse_benchmark("b.toml", f"name = 'Mine'\n{domains}").name == "b.toml"
+    with pytest.raises(UserError, match=r"b\.toml: name: input should be a text"):
+        parse_benchmark("b.toml", f"name = 3\n{domains}")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -378,6 +378,16 @@ def test_wrong_weights_are_refused_and_no_code_in_them_runs(refused: Refused, he
         (("--learning-rate", "nan"), "learning_rate = nan"),
         (("--bandwidth", "middle"), "bandwidth = 'middle'"),
         (("--scales", "1,x"), "scales"),
+        (("--scales", ""), "scales = (): value should have at least 1 item"),
+        (("--scales", ","), "scales = ()"),
+        (("--scales", "inf"), "scales = (inf,): input should be a finite number"),
+        (("--bandwidth", "inf"), "bandwidth = inf: input should be a finite number"),
+        (("--trade-off", "inf"), "trade_off = inf"),
+        (
+            ("--estimator", "linear", "--batch-size", 35),
+            "batch_size has to be even; got 35. Give 36, or another estimator.",
+        ),
+        (("--method", "jan+mcc", "--estimator", "linear", "--batch-size", 7), "batch_size has to be even; got 7"),
         (("--seed", 2**40), "seed = "),
         (
             ("--estimator", "unbased"),

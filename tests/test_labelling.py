@@ -95,6 +95,33 @@ def test_labels_that_cannot_be_used_are_named(here: Path, refused: Callable[...,
         assert any(text in message for text in part.split("|")), message
 
 
+def test_an_item_that_is_labelled_twice_is_named(here: Path, refused: Callable[..., str]) -> None:
+    (here / "l.csv").write_text("item,label\nrow 0,cat\nrow 1,dog\nrow 0,dog\n")
+    told = "l.csv labels 'row 0' twice, 'cat' and 'dog'; leave one of them."
+    assert told in refused("train", *ARRAYS, "--target-labels", "l.csv")
+    (here / "l.csv").write_text("item,label\nrow 0,cat\nrow 0,cat\nrow 0,\n")
+    assert read_labels("l.csv") == {"row 0": "cat"}
+
+
+def test_suggestions_for_a_run_on_a_benchmark(here: Path, command: Command) -> None:
+    (here / "b.toml").write_text('name = "Mine"\n[domains.here]\npath = "s.npz"\n[domains.there]\npath = "t.npz"\n')
+    benchmark = ("--benchmark", "b.toml", "--root", ".", "--task", "here → there")
+    assert command("train", *ARRAYS[:-4], *benchmark, "--no-baseline", "--out", "run").code == 0
+    done = command("suggest-labels", "run", "--budget", 3)
+    assert done.code == 0, done.err
+    assert [row.split(",")[0].startswith("row ") for row in done.out.splitlines()[1:]] == [True] * 3
+
+
+def test_predictions_of_several_files_say_whose_row_it_is(command: Command) -> None:
+    assert command("train", *ARRAYS, "--no-baseline", "--out", "run").code == 0
+    rows = command("predict", "run", "t.npz", "s.npz").out.splitlines()[1:]
+    assert [rows[at].split(",")[0] for at in (0, 40)] == ["t.npz: row 0", "s.npz: row 0"]
+    (alone,) = {row.split(",")[0] for row in command("predict", "run", "t.npz").out.splitlines()[1:2]}
+    assert alone == "row 0"
+    found = json.loads(command("predict", "run", "t.npz", "s.npz", "--json").out)["predictions"]
+    assert len({row["item"] for row in found}) == 80
+
+
 def test_a_budget_beyond_the_rows_is_a_mistake(command: Command, refused: Callable[..., str]) -> None:
     command("train", *ARRAYS, "--out", "run", "--no-baseline")
     assert "--budget 41: t has 40 examples" in refused("suggest-labels", "run", "--budget", 41)

@@ -176,11 +176,22 @@ def make_config(options: Mapping[str, Any]) -> Config:
     check_names(options, [method])
     known = {**own, **RUN_OPTIONS}
     given = {name: known[name].check(value) for name, value in {**options, "method": method, "select": select}.items()}
-    return Config(
+    config = Config(
         **{name: value for name, value in given.items() if name in RUN_OPTIONS},
         method_options={name: given.get(name, option.default) for name, option in own.items()},
         given={name: given[name] for name in options},
     )
+    _check_pairs(config)
+    return config
+
+
+def _check_pairs(config: Config) -> None:
+    """Raise a `UserError` for batches whose rows an estimator that pairs them cannot pair; before any training."""
+    if config.method_options.get("estimator") == "linear" and config.batch_size % 2:
+        raise UserError(
+            f"estimator = 'linear' pairs the rows of a batch: batch_size has to be even; got {config.batch_size}. Give "
+            f"{config.batch_size + 1}, or another estimator."
+        )
 
 
 def check_names(names: Iterable[str], methods: Iterable[str]) -> None:

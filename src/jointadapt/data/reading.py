@@ -1,6 +1,7 @@
 """A path → a domain: folders of images, the field's image lists, arrays."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -96,14 +97,26 @@ READERS: dict[str, Reader] = {
 def read_paths(
     paths: Sequence[str | Path], cache: Path | None = None, track: Track = silent, reading: Reading = AS_IT_SAYS
 ) -> list[Domain]:
-    """Return what the paths hold: single images as one domain, every other path as `read_domain` does."""
+    """Return what the paths hold: single images as one domain, every other path as `read_domain` does.
+
+    Items of several paths begin with their path: "b.npz: row 0".
+    """
     images = [file for file in map(Path, paths) if file.is_file() and _is_image(file)]
-    domains = [read_domain(path, cache, track, reading) for path in paths if Path(path) not in images]
+    others = [path for path in paths if Path(path) not in images]
+    domains = [read_domain(path, cache, track, reading) for path in others]
+    if len(paths) > 1:
+        domains = [_told_apart(domain, path) for domain, path in zip(domains, others, strict=True)]
     if images:
         labels = torch.full((len(images),), UNLABELLED)
         pictures = Domain("images", tuple(images), labels, (), tuple(map(str, images)), kind="images")
         domains.insert(0, readable(pictures, cache or default_cache(), track))
     return domains
+
+
+def _told_apart(domain: Domain, path: str | Path) -> Domain:
+    """Return the domain with items that say which file they are of: those that are paths below it do already."""
+    items = (item if item.startswith(str(path)) else f"{path}: {item}" for item in domain.items)
+    return replace(domain, items=tuple(items))
 
 
 def _is_image(file: Path) -> bool:

@@ -28,7 +28,10 @@ def read_labels(path: str | Path) -> dict[str, str]:
                 "as `jointadapt suggest-labels` writes them."
             )
         rows = [(row["item"] or "", (row["label"] or "").strip()) for row in reader]
-    found = {item: label for item, label in rows if label}
+    found: dict[str, str] = {}
+    for item, label in rows:
+        if label and found.setdefault(item, label) != label:
+            raise UserError(f"{path} labels {item!r} twice, {found[item]!r} and {label!r}; leave one of them.")
     if not found:
         raise UserError(f"{path} has no row with a label; fill in its column label.")
     return found

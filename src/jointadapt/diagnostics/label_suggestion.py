@@ -9,7 +9,10 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
+from jointadapt.config import Config
 from jointadapt.data import Domain, read_domain
+from jointadapt.data.benchmarks import load_benchmark
+from jointadapt.data.benchmarks import read as read_benchmark
 from jointadapt.data.target_labels import read_labels
 from jointadapt.errors import UserError
 from jointadapt.runs.folder import config_of
@@ -58,10 +61,7 @@ def suggest_labels(
     """
     model, cache = Model.load(run, backbone=backbone, weights=weights), cache or default_cache()
     config = config_of(run) or model.config
-    target = target or config.target
-    if not target:
-        raise UserError(f"{run} was trained on arrays in memory; name the target with --target.")
-    domain = target if isinstance(target, Domain) else read_domain(target, cache, track, config.reading)
+    domain = target if isinstance(target, Domain) else _read_target(run, config, target, cache, track)
     domain = model.inputs.target(domain)
     labelled = read_labels(config.target_labels) if config.target_labels else {}
     domain = domain.select([row for row, item in enumerate(domain.items) if item not in labelled])
@@ -73,6 +73,16 @@ def suggest_labels(
     rows = worth_labelling(features, probabilities, budget)
     confidence, predicted = probabilities.max(1)
     return [Suggestion(domain.items[row], model.classes[predicted[row]], confidence[row].item()) for row in rows]
+
+
+def _read_target(run: str | Path, config: Config, target: str | Path | None, cache: Path, track: Track) -> Domain:
+    """Return the target at a path, else the run's own: its path, or the second domain of its benchmark's task."""
+    if target or config.target:
+        return read_domain(target or config.target, cache, track, config.reading)
+    if not config.benchmark:
+        raise UserError(f"{run} was trained on arrays in memory; name the target with --target.")
+    benchmark = load_benchmark(config.benchmark)
+    return read_benchmark(benchmark, benchmark.task(config.task)[1], Path(config.root), cache, track)
 
 
 def worth_labelling(features: Tensor, probabilities: Tensor, budget: int, seed: int = 0) -> list[int]:

@@ -79,12 +79,12 @@ class GaussianKernel:
         if isinstance(self.bandwidth, str):
             if self.bandwidth not in ("mean", "median"):
                 raise ValueError(f"bandwidth must be a positive number, 'mean' or 'median'; got {self.bandwidth!r}.")
-        elif not self.bandwidth > 0:
+        elif not 0 < self.bandwidth < math.inf:
             raise ValueError(f"bandwidth must be a positive number, 'mean' or 'median'; got {self.bandwidth}.")
         else:
             object.__setattr__(self, "bandwidth", float(self.bandwidth))
         object.__setattr__(self, "scales", _floats("scales", self.scales))
-        if not self.scales or not all(scale > 0 for scale in self.scales):
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
             raise ValueError(f"scales must be one or more positive numbers; got {self.scales}.")
         if self.weights is not None:
             object.__setattr__(self, "weights", _floats("weights", self.weights))

@@ -11,7 +11,7 @@ from jointadapt.discrepancy.constants import FIVE_SCALES, BandwidthRule
 from jointadapt.discrepancy.kernels import GaussianKernel, Kernel
 from jointadapt.errors import UserError
 from jointadapt.methods.base import Method
-from jointadapt.runtime.options import PYTHON_ONLY, Positive
+from jointadapt.runtime.options import PYTHON_ONLY, Positive, Positives
 from jointadapt.two_sample import optimal_weights
 
 Kernels = Sequence[Kernel]
@@ -21,7 +21,7 @@ Estimator = Annotated[
     Literal["unbiased", "biased", "linear", "fourier"], "Estimator of (J)MMD²; linear and fourier take linear time."
 ]
 Bandwidth = Annotated[Positive | BandwidthRule, "Bandwidth γ of hidden layers: mean or median distance², or a number."]
-Scales = Annotated[Sequence[Positive], "Multiples of γ whose Gaussians are summed."]
+Scales = Annotated[Positives, "Multiples of γ whose Gaussians are summed."]
 KernelWeights = Annotated[
     Literal["equal", "optimal"], "Weights of the Gaussians; optimal: those of highest test power (MK-MMD)."
 ]

@@ -7,7 +7,7 @@ with `Annotated[type, "help"]`. Flags, checks, listings and keys are made from t
 import ast
 import inspect
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from enum import StrEnum
 from functools import cache, cached_property
@@ -19,10 +19,11 @@ from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, Validati
 
 from jointadapt.errors import UserError
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Positives = Annotated[Sequence[Positive], Field(min_length=1)]
 
 
 class Kind(StrEnum):

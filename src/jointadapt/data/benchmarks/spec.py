@@ -74,6 +74,7 @@ class Benchmark:
 
     Args:
         name: the name it is called by, or the path of a user's file.
+        title: what its tables are headed by; a user's file may call it `name`.
         home: where it is officially had.
         classes: in the order that integer labels mean; empty: as they are found.
         aliases: other names of a class → its name. Letter case, spaces, dashes and underscores never matter.
@@ -171,8 +172,11 @@ def parse_benchmark(name: str, text: str) -> Benchmark:
         described = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also for numbers too long, nests too deep
         raise UserError(f"{name} is no valid TOML: {error}.") from error
+    called = described.pop("name", "")  # a file's own name for itself is what its tables are headed by
+    if not isinstance(called, str):
+        raise UserError(f"{name}: name: input should be a text{form}")
     try:
-        benchmark = Benchmark(name=name, **described)
+        benchmark = Benchmark(name=name, **{"title": called, **described})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(part for part in first["loc"] if isinstance(part, str)) or "it"
