@@ -31,6 +31,15 @@ USES = {
     "classifier": "jointadapt.AdaptedClassifier('mcc', steps=3).fit(x, y, x + 1)",
     "train": "jointadapt.train((x, y), x + 1, method='jan', steps=3, report=False)",
     "auto": "jointadapt.train((x, y), x + 1, method='auto', steps=3, report=False)",
+    "load": """
+jointadapt.train((x, y), x + 1, out="run", steps=3)
+from jointadapt.diagnostics.label_suggestion import suggest_labels
+from jointadapt.diagnostics.shift import measure_shift
+jointadapt.Model.load("run").predict(jointadapt.from_arrays(x))
+suggest_labels("run", 3, jointadapt.from_arrays(x + 1))
+measure_shift(jointadapt.from_arrays(x), jointadapt.from_arrays(x + 1), "run", permutations=19)
+jointadapt.two_sample_test(x, x + 1, permutations=19)
+""",
     "failure": """
 try:
     jointadapt.train((1e30 * x, y), x, learning_rate=1e30, steps=50, bottleneck=0)

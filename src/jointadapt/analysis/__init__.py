@@ -27,6 +27,7 @@ from jointadapt.runs.folder import RunFolder
 from jointadapt.runs.reading import FinishedRun, find_runs, read_run
 from jointadapt.runtime.files import write_atomically
 from jointadapt.runtime.progress import Track, silent
+from jointadapt.runtime.torch_defaults import torch_defaults
 
 PAGE = "analysis.html"
 MOST_ROWS = 20_000
@@ -75,6 +76,7 @@ def check_out(folder: str | Path) -> None:
         raise UserError(f"{folder} is not empty and holds no earlier analysis; choose another --out.")
 
 
+@torch_defaults()
 def analyze(
     runs: Sequence[str | Path],
     track: Track = silent,

@@ -28,6 +28,7 @@ from jointadapt.runs.folder import RunFolder
 from jointadapt.runs.reading import read_summary
 from jointadapt.runs.summary import Summary
 from jointadapt.runtime.files import default_cache
+from jointadapt.runtime.main_guard import MEND, check_not_imported_again, unguarded_call
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.signals import ASKING, handled
 
@@ -39,6 +40,7 @@ def compare(
 
     Where they run, `launch` says: in this process by default. Their numbers do not depend on it.
     """
+    check_not_imported_again()
     memory = ResultStore(comparison.folder / "results.jsonl")
     known = memory.read()
     keys = {Path(config.out).name.rpartition("-")[2]: config for config in comparison.configs}
@@ -102,6 +104,11 @@ def _run_all(configs: Mapping[str, Config], data: Ready, jobs: int) -> Iterator[
             for process in multiprocessing.active_children():
                 process.terminate()
             if isinstance(error, BrokenProcessPool):
+                if (place := unguarded_call("spawn")) is not None:
+                    raise UserError(
+                        f"the --jobs could not start: each runs this program again from the top, up to {place}; "
+                        f"{MEND}, or give jobs=1."
+                    ) from error
                 raise UserError("a process was killed, perhaps for memory; try fewer --jobs.") from error
             raise
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from jointadapt.errors import UserError
+from jointadapt.runtime.main_guard import MEND, check_not_imported_again, unguarded_call
 
 MOST_DEATHS = 3
 DEATHS = ("is killed by signal", "exited unexpectedly")
@@ -18,6 +19,7 @@ def load(loader: Callable[[int], DataLoader], start: int, stop: int) -> Iterator
 
     A worker that is killed, as a system short of memory does, is reported, and the rest is loaded by new ones.
     """
+    check_not_imported_again()
     deaths = 0
     while start < stop:
         try:
@@ -28,6 +30,11 @@ def load(loader: Callable[[int], DataLoader], start: int, stop: int) -> Iterator
         except RuntimeError as error:
             if not any(words in str(error) for words in DEATHS):
                 raise
+            if (place := unguarded_call()) is not None:
+                raise UserError(
+                    "the processes that decode images could not start: each runs this program again from the top, up to "
+                    f"{place}; {MEND}, or give workers=0."
+                ) from error
             deaths += 1
             if deaths > MOST_DEATHS:
                 raise UserError(

@@ -20,6 +20,7 @@ from jointadapt.runs.model import Model
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.random_state import preserved_rng_state
+from jointadapt.runtime.torch_defaults import torch_defaults
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Suggestion:
     probability: float
 
 
+@torch_defaults()
 @preserved_rng_state()
 def suggest_labels(
     run: str | Path,

@@ -25,6 +25,7 @@ from jointadapt.runtime.files import default_cache, write_atomically
 from jointadapt.runtime.json_text import to_json
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.random_state import preserved_rng_state
+from jointadapt.runtime.torch_defaults import torch_defaults
 from jointadapt.two_sample import TwoSampleMethod, TwoSampleTest, check_options, two_sample_test
 
 MANY_EXAMPLES = 20_000
@@ -146,6 +147,7 @@ def check_shift_folder(folder: str | Path) -> None:
         raise UserError(f"{folder} is a file; give --out a folder.")
 
 
+@torch_defaults()
 @preserved_rng_state()
 def measure_shift(
     source: str | Path | Domain,

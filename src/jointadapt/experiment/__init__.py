@@ -26,13 +26,16 @@ from jointadapt.networks.backbone import name_of
 from jointadapt.reporting.run_report import write_report
 from jointadapt.runs.folder import RunFolder, free_folder
 from jointadapt.runtime.files import default_cache
+from jointadapt.runtime.main_guard import check_not_imported_again
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.random_state import preserved_rng_state
+from jointadapt.runtime.torch_defaults import torch_defaults
 from jointadapt.training.distributed import reporting_lost_ranks
 
 __all__ = ["Run", "device_of", "execute", "execute_prepared", "resume", "train"]
 
 
+@torch_defaults()
 def train(
     source: Given,
     target: Given,
@@ -67,6 +70,7 @@ def train(
     return run if out is not None else replace(run, folder=None)
 
 
+@torch_defaults()
 def resume(folder: str | Path, track: Track = silent, options: Mapping[str, Any] | None = None) -> Run:
     """Return the run of a folder, finished from its newest checkpoint; its numbers are an uninterrupted run's.
 
@@ -90,6 +94,7 @@ def resume(folder: str | Path, track: Track = silent, options: Mapping[str, Any]
     return execute(config, backbone=backbone, track=track, resuming=True)
 
 
+@torch_defaults()
 def execute(
     config: Config,
     source: Domain | None = None,
@@ -103,6 +108,7 @@ def execute(
 
     A module that is given is the backbone, of which the configuration says the name alone.
     """
+    check_not_imported_again()
     _check(config)
     source, target = _read_domains(config, source, target, track)
     out = config.out or str(free_folder(source.name, target.name, config.method))
@@ -121,6 +127,7 @@ def execute(
     return run
 
 
+@torch_defaults()
 def execute_prepared(config: Config, data: Prepared) -> Run:
     """Return the run of a method on data as the network gets them; no report.
 

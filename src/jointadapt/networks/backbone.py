@@ -76,7 +76,7 @@ class Backbone(nn.Module):
 
         The module itself, and every random generator's state, stay as they are.
         """
-        found = copy.deepcopy(self).cpu().eval()
+        found = copy.deepcopy(self).cpu().float().eval()
         found.widths = tuple(layer.shape[1] for layer in found.layers_of_rows(shape, name_of(self)))
         return found
 

@@ -25,6 +25,8 @@ from jointadapt.networks.features import FeatureExtractor, PrecomputedFeatures
 from jointadapt.networks.network import Head, Network
 from jointadapt.runtime.files import write_atomically
 from jointadapt.runtime.progress import Track, silent
+from jointadapt.runtime.random_state import preserved_rng_state
+from jointadapt.runtime.torch_defaults import torch_defaults
 
 FORMAT = 2
 # The names of options in files of the first format, which says none.
@@ -56,6 +58,7 @@ class Model:
     temperature: float = 1.0
     inputs: Inputs = field(default_factory=Inputs)
 
+    @torch_defaults()
     def outputs(
         self,
         domain: Domain,
@@ -129,6 +132,8 @@ class Model:
         write_atomically(path, lambda file: file.write(save(tensors, {"jointadapt": json.dumps(about)})))
 
     @classmethod
+    @torch_defaults()
+    @preserved_rng_state()
     def load(
         cls, path: str | Path, *, backbone: str | nn.Module | None = None, weights: str | Path | None = None
     ) -> "Model":

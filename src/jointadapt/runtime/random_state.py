@@ -1,12 +1,15 @@
 """The states of all random generators that a training may draw from."""
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+
+_turns = threading.RLock()
 
 
 def rng_state() -> dict[str, Any]:
@@ -42,14 +45,17 @@ def set_rng_state(states: dict[str, Any]) -> None:
 def preserved_rng_state() -> Iterator[None]:
     """Leave the caller's generators as they were, whatever is drawn or seeded within.
 
+    All threads share the generators, so that threads which do this take turns.
+
     >>> before = torch.get_rng_state()
     >>> with preserved_rng_state():
     ...     drawn = torch.manual_seed(0), torch.rand(3)
     >>> torch.equal(before, torch.get_rng_state())
     True
     """
-    state = rng_state()
-    try:
-        yield
-    finally:
-        set_rng_state(state)
+    with _turns:
+        state = rng_state()
+        try:
+            yield
+        finally:
+            set_rng_state(state)

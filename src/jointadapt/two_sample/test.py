@@ -14,6 +14,7 @@ import torch
 
 from jointadapt.discrepancy.estimators import check_layers
 from jointadapt.discrepancy.kernels import Kernel
+from jointadapt.runtime.torch_defaults import torch_defaults
 from jointadapt.two_sample.given import as_samples
 from jointadapt.two_sample.normal import cross_test, fourier_test, linear_test
 from jointadapt.two_sample.permutation import MULTIPLES, aggregated_test, permutation_test
@@ -28,6 +29,7 @@ FEWEST = {"cross": 30, "fourier": 30, "linear": 60}
 MOST_PERMUTED = 20_000
 
 
+@torch_defaults()
 def two_sample_test(
     source: Any,
     target: Any,
