@@ -3,7 +3,7 @@ from .data.reading import read_domain
 from .discrepancy.estimators import jmmd_biased, jmmd_block, jmmd_linear, jmmd_unbiased, mmd_biased, mmd_unbiased
 from .discrepancy.fourier import jmmd_fourier
 from .discrepancy.kernels import GaussianKernel
-from .estimator import AdaptedClassifier
+from .estimator import AdaptedClassifier, whole
 from .experiment import resume, train
 from .experiment.annotated import adapt_anndata
 from .networks.backbone import Backbone
@@ -30,4 +30,5 @@ __all__ = [
     "resume",
     "train",
     "two_sample_test",
+    "whole",
 ]

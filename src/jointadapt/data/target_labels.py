@@ -4,12 +4,13 @@ import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from jointadapt.data.domain import UNLABELLED, Domain
-from jointadapt.data.labels import translate_classes
+from jointadapt.data.labels import encode_labels, translate_classes
 from jointadapt.errors import UserError, as_user_error, unknown_name
 
 LABELLED_SHARE = 4  # of the labelled side one row in four, at least, is a labelled target row
@@ -35,6 +36,17 @@ def read_labels(path: str | Path) -> dict[str, str]:
     if not found:
         raise UserError(f"{path} has no row with a label; fill in its column label.")
     return found
+
+
+def labels_by_item(target: Domain | None, labels: Any) -> dict[str, str]:
+    """Return item → class from such a mapping, or from an array with a label for each row of the target, or none."""
+    if isinstance(labels, Mapping):
+        return {str(item): str(label) for item, label in labels.items()}
+    if target is None:
+        raise UserError("target labels without items need a target in memory; give item → class, or a file.")
+    found = encode_labels(labels, len(target), "target_labels")
+    pairs = zip(target.items, found.indices.tolist(), strict=True)
+    return {item: found.classes[index] for item, index in pairs if index != UNLABELLED}
 
 
 def label_rows(target: Domain, labels: Mapping[str, str]) -> Tensor:

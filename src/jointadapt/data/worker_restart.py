@@ -32,8 +32,8 @@ def load(loader: Callable[[int], DataLoader], start: int, stop: int) -> Iterator
                 raise
             if (place := unguarded_call()) is not None:
                 raise UserError(
-                    "the processes that decode images could not start: each runs this program again from the top, up to "
-                    f"{place}; {MEND}, or give workers=0."
+                    "the processes that decode images could not start: each runs this program again from the top, up "
+                    f"to {place}; {MEND}, or give workers=0."
                 ) from error
             deaths += 1
             if deaths > MOST_DEATHS:

@@ -12,6 +12,7 @@ from torch import nn
 from jointadapt.config import BASELINE, RUN_OPTIONS, Config, check_names, content_of, decides_numbers, make_config
 from jointadapt.data import Domain
 from jointadapt.data.domain import thumbnail
+from jointadapt.data.target_labels import labels_by_item
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment.auto import choose_method
 from jointadapt.experiment.devices import begins_alone, device_of, launch
@@ -42,6 +43,7 @@ def train(
     out: str | Path | None = None,
     track: Track = silent,
     recipe: str | None = None,
+    target_labels: Any = "",
     **options: Any,
 ) -> Run:
     """Return a classifier trained on labelled source and unlabelled target data.
@@ -49,6 +51,8 @@ def train(
     Args:
         source: a path (`read_domain`), arrays (x, y), or a `Domain`.
         target: likewise; also x alone. Labels found there serve evaluation only.
+        target_labels: labels of some target examples, to train on too: a file (`--target-labels`), item → class, or an
+            array with None or NaN where there is none.
         out: the run folder to make; None leaves nothing on disk.
         recipe: the name of options that those given here win over.
         options: of the run (`Config`), and of its method, which may be a name or a class. The backbone may be a module
@@ -63,10 +67,13 @@ def train(
     paths = {"source": source, "target": target}
     options |= {role: str(given) for role, given in paths.items() if isinstance(given, str | Path)}
     options, backbone = _without_module(options)
+    from_file = isinstance(target_labels, str | Path)
+    options |= {"target_labels": str(target_labels)} if from_file and target_labels else {}
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
         config = make_config({**with_recipe(recipe, options), "out": folder})
         domains = [as_domain(given, name, config.reading) for name, given in paths.items()]
-        run = execute(config, *domains, backbone=backbone, track=track)
+        labels = None if from_file else labels_by_item(domains[1], target_labels)
+        run = execute(config, *domains, backbone=backbone, labels=labels, track=track)
     return run if out is not None else replace(run, folder=None)
 
 
@@ -101,12 +108,14 @@ def execute(
     target: Domain | None = None,
     *,
     backbone: nn.Module | None = None,
+    labels: Mapping[str, str] | None = None,
     track: Track = silent,
     resuming: bool = False,
 ) -> Run:
     """Return the run of a configuration; domains that are not given are read from its paths.
 
-    A module that is given is the backbone, of which the configuration says the name alone.
+    A module that is given is the backbone, of which the configuration says the name alone. Labels (item → class) are
+    of target examples, instead of the file that the configuration names.
     """
     check_not_imported_again()
     _check(config)
@@ -114,7 +123,7 @@ def execute(
     out = config.out or str(free_folder(source.name, target.name, config.method))
     config = replace(config, out=out, backbone=choose_backbone(config.backbone, source))
     with preserved_rng_state(), _held(config, resuming):
-        session = _begin(config, source, target, backbone, track)
+        session = _begin(config, source, target, backbone, labels, track)
         for note in session.data.notes:
             session.warn(note)
         if not session.folder.begun:
@@ -194,14 +203,21 @@ def _held(config: Config, resuming: bool) -> Iterator[None]:
         yield
 
 
-def _begin(config: Config, source: Domain, target: Domain, backbone: nn.Module | None, track: Track) -> Session:
+def _begin(
+    config: Config,
+    source: Domain,
+    target: Domain,
+    backbone: nn.Module | None,
+    labels: Mapping[str, str] | None,
+    track: Track,
+) -> Session:
     """Return the session of a run: its processes launched, its data as the network gets them."""
     fabric = launch(config)
     config = replace(config, out=fabric.broadcast(config.out))
     track = track if fabric.is_global_zero else silent
     cache = Path(config.cache) if config.cache else default_cache()
     with fabric.rank_zero_first(local=True):  # the others find its features in the cache
-        data = prepare(config, source, target, fabric.device, cache, track, backbone)
+        data = prepare(config, source, target, fabric.device, cache, track, backbone, labels)
     session = Session(config, data, fabric, track)
     session.ranks.require(min(config.batch_size, len(data.source), len(data.target)))
     return session
@@ -217,7 +233,9 @@ def _train_all(session: Session) -> Run:
         if config.trade_off == "search":
             session = replace(session, config=replace(config, trade_off=choose_trade_off(session, baseline)))
         if config.method == AUTO and baseline is not None:
-            return choose_method(session, baseline)
-        return train_method(session, baseline)
+            run = choose_method(session, baseline)
+        else:
+            run = train_method(session, baseline)
+        return replace(run, baseline=baseline and baseline.model)
     except Interrupted as stop:
         raise Interrupted(stop.number, session.folder.path) from None

@@ -1,6 +1,7 @@
 """What the user gives → aligned domains as the network gets them: reading, checking, a frozen backbone's features."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,17 +111,21 @@ def prepare(
     cache: Path,
     track: Track,
     backbone: nn.Module | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Prepared:
     """Return domains that fit each other and the network, and notes on what the user should know of them.
 
-    A module that is given is the backbone, of which the configuration says the name alone.
+    A module that is given is the backbone, of which the configuration says the name alone. Labels (item → class) are
+    of target examples, to train on.
     """
     # Rows are rows, to this run.
     source, target = (replace(domain, ready=False, precomputed=False) for domain in (source, target))
     inputs, source, target, notes = matched(config, source, target)
     given = None
     if config.target_labels:
-        given = label_rows(target, read_labels(config.target_labels))
+        labels = read_labels(config.target_labels)
+    if labels:
+        given = label_rows(target, labels)
         target = replace(target, labels=target.labels.where(given == UNLABELLED, UNLABELLED))
     truth, target = target.labels, target.unlabelled()
     with preserved_rng_state():

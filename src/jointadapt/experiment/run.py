@@ -34,11 +34,15 @@ PICTURED_ROWS = 300
 
 @dataclass(frozen=True)
 class Run:
-    """What a training leaves: the model, the summary, and the folder with everything (None when none was asked for)."""
+    """What a training leaves: the model, the summary, and the folder with everything (None when none was asked for).
+
+    `baseline` is the model that was trained without adaptation, where one was.
+    """
 
     model: Model
     summary: Summary
     folder: Path | None
+    baseline: Model | None = None
 
 
 class Outputs(NamedTuple):

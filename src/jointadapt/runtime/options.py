@@ -76,7 +76,11 @@ class Option:
         return PYTHON_ONLY in getattr(self.hint, "__metadata__", ())
 
     def check(self, value: Any) -> Any:
-        """Return the value as the option's type has it; a wrong one is a `UserError` of one line."""
+        """Return the value as the option's type has it; a wrong one is a `UserError` of one line.
+
+        NumPy's numbers, texts and arrays are what they hold.
+        """
+        value = _without_numpy(value)
         if self.python_only and isinstance(value, str):
             raise UserError(f"{self.name} = {value!r}: it is an object, which only Python can give, and no text.")
         if self._type is None:
@@ -93,6 +97,12 @@ class Option:
             return TypeAdapter(self.hint, config=ConfigDict(arbitrary_types_allowed=True))
         except PydanticUserError:  # a type that brings rules of its own, or none
             return None
+
+
+def _without_numpy(value: Any) -> Any:
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
+    return type(value)(map(_without_numpy, value)) if type(value) in (list, tuple) else value
 
 
 def merge(groups: Iterable[tuple[str, Iterable[Option]]]) -> dict[str, Option]:

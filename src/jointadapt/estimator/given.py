@@ -1,0 +1,88 @@
+"""What `fit` is given, under the names that others route → source rows with labels, target rows, a few with labels."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import column_or_1d
+
+from jointadapt.errors import UserError
+
+
+class Whole:
+    """Rows that a search or a cross-validation hands on whole: to scikit-learn this is one thing, to a scaler the rows.
+
+    Args:
+        rows: anything that `fit` takes as `X_target`.
+    """
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of one row: a cross-validation cuts what is as long as X, and a scaler looks at the columns."""
+        return (1, *np.shape(self.rows)[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.rows, dtype) if copy else np.asarray(self.rows, dtype)
+
+
+def whole(rows: Any) -> Whole:
+    """Return target rows as they have to be given to `GridSearchCV`, `cross_val_score` and the like.
+
+    These cut whatever has as many rows as X into folds, and so train on a part of a target that happens to have; of
+    other lengths they hand it on as it is. These rows are handed on in any case.
+
+    >>> whole(np.zeros((5, 2))).shape
+    (1, 2)
+    """
+    return Whole(rows)
+
+
+class Target(NamedTuple):
+    """Target rows as they were given, in parts, and of each part the labels that are trained on, or None."""
+
+    parts: tuple[tuple[Any, Any], ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.parts)
+
+
+def split_domains(X: Any, y: Any, sample_domain: Any) -> tuple[Any, Any, Target]:
+    """Return source rows, their labels, and the target, from rows of both: a source has a positive domain.
+
+    The labels of rows of a negative domain are not looked at. That is how skada says it.
+    """
+    domains = column_or_1d(np.asarray(sample_domain))
+    if len(domains) != len(y) or domains.dtype.kind not in "iuf" or not domains.all():
+        zeros = ", with zeros" if len(domains) == len(y) else ""
+        raise UserError(
+            f"sample_domain: one number a row is needed, {len(y)} in all, positive for the source and negative for "
+            f"the target; got {domains.dtype} of shape {domains.shape}{zeros}."
+        )
+    source, target = np.flatnonzero(domains > 0), np.flatnonzero(domains < 0)
+    if not len(source):
+        raise UserError("sample_domain holds negative numbers alone; the rows of the source need a positive one.")
+    rows = ((_safe_indexing(X, target), None),) if len(target) else ()
+    return _safe_indexing(X, source), _safe_indexing(y, source), Target(rows)
+
+
+def target_of(
+    X_target: Any = None,
+    target_labels: Any = None,
+    X_target_unlabeled: Any = None,
+    X_target_labeled: Any = None,
+    y_target_labeled: Any = None,
+) -> Target:
+    """Return the target from the arguments of `fit` that name it."""
+    if X_target is not None and X_target_unlabeled is not None:
+        raise UserError("X_target and X_target_unlabeled are two names of one thing; give one of them.")
+    if (X_target_labeled is None) != (y_target_labeled is None):
+        raise UserError("X_target_labeled and y_target_labeled belong together; give both, or neither.")
+    if target_labels is not None and X_target is None:
+        raise UserError("target_labels are the labels of X_target, and that is not given.")
+    unlabelled = X_target if X_target is not None else X_target_unlabeled
+    given = ((unlabelled, target_labels), (X_target_labeled, y_target_labeled))
+    parts = ((rows.rows if isinstance(rows, Whole) else rows, labels) for rows, labels in given if rows is not None)
+    return Target(tuple(parts))
