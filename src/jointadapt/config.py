@@ -57,7 +57,11 @@ class RunOptions:
 class NetworkOptions:
     """Network"""
 
-    backbone: Annotated[str, "torchvision or timm name; none, mlp, cnn for arrays; your own: module:factory."] = "auto"
+    backbone: Annotated[
+        str,
+        "torchvision or timm name; none, mlp, cnn for arrays; cnn1d, resnet1d, inception1d for signals; your own: "
+        "module:factory.",
+    ] = "auto"
     weights: Annotated[str, "default (downloads torchvision's or timm's), none, or a file.", BY_CONTENT] = "default"
     frozen: Annotated[
         bool | Literal["auto"],

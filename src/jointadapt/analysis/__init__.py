@@ -15,7 +15,7 @@ from jointadapt.analysis.outputs import Observer, RunOutputs
 from jointadapt.data import UNLABELLED
 from jointadapt.data.domain import some_rows
 from jointadapt.discrepancy import jan_kernels, jmmd_unbiased
-from jointadapt.discrepancy.a_distance import FEWEST_PER_DOMAIN, a_distance
+from jointadapt.discrepancy.a_distance import FEWEST_GROUPS, FEWEST_PER_DOMAIN, a_distance
 from jointadapt.discrepancy.distances import mean_squared_distance
 from jointadapt.errors import UserError
 from jointadapt.experiment import execute
@@ -153,13 +153,14 @@ def _main(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 def _measure(run: FinishedRun, seen: RunOutputs) -> dict[str, Any]:
     """Return the discrepancies of a run: JMMD of the whole domains on features × predictions, proxy A-distance."""
     samples = [[layer[:MOST_ROWS] for layer in _shuffled([*outputs])] for outputs in (seen.source, seen.target)]
-    enough = min(map(len, seen.features)) >= FEWEST_PER_DOMAIN
-    distance = a_distance(*seen.features) if enough else None
+    recordings = [len(own.unique()) for own in seen.groups if own is not None]
+    few = min(map(len, seen.features)) < FEWEST_PER_DOMAIN or min(recordings, default=FEWEST_GROUPS) < FEWEST_GROUPS
+    distance = a_distance(*seen.features, groups=seen.groups) if not few else None
     return {
         "task": run.task,
         "method": run.method,
         "seed": run.config.seed,
-        "jmmd": jmmd_unbiased(*samples, jan_kernels(2)).item()
+        "jmmd": jmmd_unbiased(samples[0], samples[1], jan_kernels(2)).item()
         if min(len(layers[0]) for layers in samples) > 1
         else None,
         "a_distance": distance and distance.distance,

@@ -20,11 +20,12 @@ from jointadapt.runtime.progress import Track
 
 @dataclass(frozen=True)
 class RunOutputs:
-    """What a run's model makes of both domains, and their labels (−1 where unknown)."""
+    """What a run's model makes of both domains, their labels (−1 where unknown), and their groups if any."""
 
     source: ModelOutputs
     target: ModelOutputs
     labels: tuple[Tensor, Tensor]
+    groups: tuple[Tensor | None, Tensor | None] = (None, None)
 
     @property
     def features(self) -> tuple[Tensor, Tensor]:
@@ -58,7 +59,7 @@ class Observer:
         source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
         source, target = model.inputs.source(source), model.inputs.target(target)
         of_source, of_target = (self._outputs(model, domain, cache) for domain in (source, target))
-        return RunOutputs(of_source, of_target, (source.labels, target.labels))
+        return RunOutputs(of_source, of_target, (source.labels, target.labels), (source.groups, target.groups))
 
     def _model(self, run: FinishedRun) -> Model:
         own = ":" in run.config.backbone

@@ -53,7 +53,7 @@ def shared_data(comparison: Comparison, configs: Sequence[Config], track: Track)
     for note in dict.fromkeys(note for domain in domains.values() for note in domain.notes):
         warnings.warn(note, stacklevel=4)
     first, config = next(iter(domains.values())), configs[0]
-    name, backbone = choose_backbone(config.backbone, first), None
+    name, backbone = choose_backbone(config, first), None
     if first.holds_images:
         with preserved_rng_state():
             torch.manual_seed(config.seed)

@@ -4,5 +4,16 @@ from .domain import UNLABELLED, Domain, align
 from .feature_cache import extract
 from .images import Preprocessing
 from .reading import read_domain
+from .synthetic_bearings import synthetic_bearings
 
-__all__ = ["UNLABELLED", "Batches", "Domain", "Preprocessing", "align", "extract", "from_arrays", "read_domain"]
+__all__ = [
+    "UNLABELLED",
+    "Batches",
+    "Domain",
+    "Preprocessing",
+    "align",
+    "extract",
+    "from_arrays",
+    "read_domain",
+    "synthetic_bearings",
+]

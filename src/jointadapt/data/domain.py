@@ -13,6 +13,7 @@ from jointadapt.data.kinds import RowKind
 from jointadapt.data.labels import UNLABELLED, check_spellings, counted_otherwise, translate_classes
 from jointadapt.data.mapped import MappedRows
 from jointadapt.data.table_rows import TableRows
+from jointadapt.data.traces import trace
 from jointadapt.errors import UserError
 
 Transform = Callable[[Tensor], Tensor]
@@ -33,6 +34,7 @@ class Domain:
         kind: what a row is.
         ready: the rows are as a network is handed them: nothing is left to be done to them (`jointadapt.inputs`).
         white: the value of white in the pixels as they came; they were divided by it.
+        groups: int64 (n,), where rows of one group are alike, as windows of one recording are: no split parts them.
         precomputed: the rows are what a frozen backbone made of the domain's own, its layers side by side.
     """
 
@@ -46,6 +48,7 @@ class Domain:
     kind: RowKind = "features"
     ready: bool = False
     white: float = 1.0
+    groups: Tensor | None = None
     precomputed: bool = False
 
     def __len__(self) -> int:
@@ -104,7 +107,8 @@ class Domain:
                 content = self.content[indices]
             case MappedRows() | TableRows():
                 content = self.content.select(indices)
-        return replace(self, content=content, labels=self.labels[indices], items=tuple(self.items[i] for i in indices))
+        items, groups = tuple(self.items[i] for i in indices), None if self.groups is None else self.groups[indices]
+        return replace(self, content=content, labels=self.labels[indices], items=items, groups=groups)
 
 
 def some_rows(rows: int, most: int) -> Tensor:
@@ -172,6 +176,8 @@ def thumbnail(domain: Domain, row: int) -> Image.Image | None:
     if isinstance(domain.content, tuple):
         return open_rgb(domain.content[row])
     (pixels,) = domain.rows([row])
+    if domain.kind == "signal":
+        return trace(pixels)
     if pixels.ndim != 3 or len(pixels) not in (1, 3):
         return None
     pixels = 255 * (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp_min(1e-6)

@@ -81,4 +81,4 @@ def join_labelled(source: Domain, target: Domain, given: Tensor) -> Domain:
         case _:
             raise UserError("labels of target rows need rows in memory, and these stay on disk; give smaller files.")
     labels = torch.cat([source.labels, added.labels])
-    return replace(source, content=content, labels=labels, items=source.items + added.items)
+    return replace(source, content=content, labels=labels, items=source.items + added.items, groups=None)

@@ -15,6 +15,7 @@ from jointadapt.discrepancy import Rows
 from jointadapt.errors import UserError
 from jointadapt.inputs.options import InputOptions
 from jointadapt.inputs.pipeline import fit_inputs
+from jointadapt.inputs.signals import spectra
 from jointadapt.networks.backbone import name_of
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.features import FeatureExtractor
@@ -196,6 +197,7 @@ def measure_shift(
     pair = _ready(pair, model)
     _check_pair(pair, model)
     notes = [note for domain in pair for note in domain.notes] + _cost(pair, method) + _trained_on(run, paths)
+    notes += _of_recordings(pair, method)
     seen, of = pair, "examples as they are"
     if pair[0].holds_images:
         if model:
@@ -208,8 +210,11 @@ def measure_shift(
         seen = [extractor.as_rows(domain) for domain in pair]
     elif backbone != "auto" and not model:
         raise UserError("arrays are compared as they are; leave --backbone out.")
+    compared = seen
+    if pair[0].kind == "signal":
+        compared, of = [spectra(domain) for domain in pair], "signals, by the magnitudes of their Fourier transform"
     options = {"method": method, "permutations": permutations, "level": level}
-    tests = [_test(of, pair, [[_matrix(domain, method)] for domain in seen], seed, options)]
+    tests = [_test(of, pair, [[_matrix(domain, method)] for domain in compared], seed, options)]
     if model:
         of = f"features × predictions of the {model.config.method} model, jointly"
         tests.append(_test(of, pair, [list(model.outputs(domain, track)) for domain in seen], seed, options))
@@ -295,6 +300,20 @@ def _cost(pair: Sequence[Domain], method: str) -> list[str]:
     if examples <= MANY_EXAMPLES or method not in ("permutation", "aggregated"):
         return []
     return [f"{examples:,} examples: the {method} test takes time with their square; --method cross needs far less."]
+
+
+def _of_recordings(pair: Sequence[Domain], method: str) -> list[str]:
+    """Return a note where examples are windows of recordings; a `UserError` where halves of them would be compared."""
+    if all(domain.groups is None for domain in pair):
+        return []
+    if method not in ("permutation", "aggregated"):
+        raise UserError(
+            f"--method {method} takes examples as independent, and windows of one recording are not; give --method "
+            "permutation, and read its p-value with care."
+        )
+    counts = [len(domain) if domain.groups is None else len(domain.groups.unique()) for domain in pair]
+    note = "windows of one recording are alike, and a test takes them as independent: with"
+    return [f"{note} {counts[0]} and {counts[1]} recordings the p-value is smaller than it should be."]
 
 
 def _trained_on(run: str | Path | None, paths: Sequence[str]) -> list[str]:

@@ -85,12 +85,13 @@ class Diagnosis:
         return {**asdict(self), "kind": self.kind, "words": str(self)}
 
 
-def diagnose(source: Tensor, labels: Tensor, target: Tensor, seed: int = 0) -> Diagnosis:
+def diagnose(source: Tensor, labels: Tensor, target: Tensor, seed: int = 0, groups: Tensor | None = None) -> Diagnosis:
     """Return what differs between labelled source examples (n, …) and target examples (m, …), from 500 of each at most.
 
     The target's class priors are estimated on one half of its examples, and tested on the other. Label shift: p(y)
     differs and p(x | y) does not. Covariate shift is what the test still sees then. What no method sees without target
-    labels is that labels have changed on equal examples. The global random generators are not used.
+    labels is that labels have changed on equal examples. The global random generators are not used. Target examples of
+    one of the `groups` (m,), windows of one recording, are in one half.
 
     >>> x = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
     >>> y = (x[:, 0] > 0).long()
@@ -106,7 +107,8 @@ def diagnose(source: Tensor, labels: Tensor, target: Tensor, seed: int = 0) -> D
     x_s, y_s, x_t = source.flatten(1)[rows[0]].double(), labels[rows[0]], target.flatten(1)[rows[1]].double()
     if len(target) < FEWEST_PER_CLASS * classes:
         return Diagnosis(len(target), classes, 1.0, 1.0, (), 0.0, 0)
-    held_in, held_out = x_t[::2], x_t[1::2]
+    first = _first_half(torch.arange(len(x_t)) if groups is None else groups[rows[1]])
+    held_in, held_out = x_t[first], x_t[~first]
     own = class_proportions(y_s, classes)
     probabilities = _probabilities(x_s, y_s, held_in, classes)
     proportions = estimated_priors(probabilities, own)
@@ -126,6 +128,21 @@ def diagnose(source: Tensor, labels: Tensor, target: Tensor, seed: int = 0) -> D
         moved=100 * moved,
         missing=int((proportions < MISSING * own).sum()),
     )
+
+
+def _first_half(groups: Tensor) -> Tensor:
+    """Return which rows, drawn at random, are in the first of two halves: the rows of every other group as they come.
+
+    Where there is one group only, every other row.
+
+    >>> _first_half(torch.tensor([7, 5, 7, 9])).tolist()
+    [True, False, True, True]
+    """
+    names, own = groups.unique(return_inverse=True)
+    if len(names) == 1:
+        return torch.arange(len(groups)) % 2 == 0
+    first = torch.full_like(names, len(own)).scatter_reduce(0, own, torch.arange(len(own)), "amin")
+    return (first.argsort().argsort() % 2 == 0)[own]
 
 
 def estimated_priors(probabilities: Tensor, priors: Tensor, iterations: int = 300) -> Tensor:

@@ -121,7 +121,7 @@ def execute(
     _check(config)
     source, target = _read_domains(config, source, target, track)
     out = config.out or str(free_folder(source.name, target.name, config.method))
-    config = replace(config, out=out, backbone=choose_backbone(config.backbone, source))
+    config = replace(config, out=out, backbone=choose_backbone(config, source))
     with preserved_rng_state(), _held(config, resuming):
         session = _begin(config, source, target, backbone, labels, track)
         for note in session.data.notes:

@@ -26,7 +26,7 @@ def choose_method(session: Session, baseline: Run) -> Run:
     if session.folder.finished:
         return read_finished(session)
     rows = _input_features(session)
-    diagnosis = diagnose(*rows, session.config.seed)
+    diagnosis = diagnose(*rows, session.config.seed, _compared_groups(session))
     runs = {BASELINE: baseline}
     for name in () if diagnosis.too_few else CANDIDATES:
         runs[name] = train_method(session.within("candidates", name, method=name, baseline=False), baseline)
@@ -53,6 +53,12 @@ def _compared_rows(session: Session) -> tuple[Tensor, Tensor]:
     return some_rows(len(source), COMPARED_ROWS), some_rows(len(target), COMPARED_ROWS)
 
 
+def _compared_groups(session: Session) -> Tensor | None:
+    """Return the groups of those target examples; None where they have none."""
+    groups = session.data.target.groups
+    return None if groups is None else groups[_compared_rows(session)[1]]
+
+
 def _input_features(session: Session) -> tuple[Tensor, Tensor, Tensor]:
     """Return source features (n, d), their labels, and target features (m, d), all from before the training.
 
@@ -76,7 +82,8 @@ def _choose(
     if diagnosis.too_few:
         return Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
     _, some = _compared_rows(session)
-    return choose_model(*rows, {name: classes[some] for name, classes in predicted.items()})
+    own = {name: classes[some] for name, classes in predicted.items()}
+    return choose_model(*rows, own, _compared_groups(session))
 
 
 def _become(session: Session, chosen: Run, choice: Choice) -> tuple[Model, dict[str, Any]]:

@@ -16,6 +16,7 @@ from jointadapt.data.benchmarks import load_benchmark, read
 from jointadapt.data.kinds import AS_IT_SAYS, Reading
 from jointadapt.data.target_labels import label_rows, read_labels
 from jointadapt.errors import UserError
+from jointadapt.inputs.options import Representation
 from jointadapt.inputs.pipeline import Inputs, fit_inputs
 from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
@@ -23,6 +24,7 @@ from jointadapt.networks.features import FeatureExtractor
 from jointadapt.runtime.progress import Track
 from jointadapt.runtime.random_state import preserved_rng_state
 
+BACKBONES: dict[Representation, str] = {"raw": "cnn1d", "fft": "none", "log-spectrogram": "cnn"}
 Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
 
 
@@ -94,10 +96,15 @@ def read_task(config: Config, cache: Path, track: Track) -> tuple[Domain, Domain
     return source, target
 
 
-def choose_backbone(name: str, source: Domain) -> str:
-    """Return the name of a backbone; "auto": resnet50 for image files, cnn for images in arrays, none for features."""
-    if name != "auto":
-        return name
+def choose_backbone(config: Config, source: Domain) -> str:
+    """Return the name of a backbone; "auto": resnet50 for image files, cnn for images in arrays, none for features.
+
+    Signals get what fits their representation: cnn1d for their samples.
+    """
+    if config.backbone != "auto":
+        return config.backbone
+    if source.kind == "signal":
+        return BACKBONES[config.representation]
     if source.shape is None:
         return "resnet50"
     return "cnn" if len(source.shape) == 3 else "none"

@@ -11,8 +11,9 @@ from jointadapt.inputs.base import InputStep
 from jointadapt.inputs.options import InputOptions
 from jointadapt.inputs.pictures import Pictures
 from jointadapt.inputs.pixel_range import PixelRange
+from jointadapt.inputs.signals import Signals
 
-STEPS: tuple[type[InputStep], ...] = (PixelRange, Pictures)
+STEPS: tuple[type[InputStep], ...] = (PixelRange, Pictures, Signals)
 PREFIX = "inputs."
 
 

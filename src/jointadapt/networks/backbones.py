@@ -1,7 +1,7 @@
 """A name → a backbone: any torchvision or timm network without its classifier, a small one for arrays, one's own."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import timm
@@ -15,9 +15,17 @@ from torch import Tensor, nn
 from jointadapt.data import Preprocessing
 from jointadapt.errors import UserError, unknown_name
 from jointadapt.networks.backbone import Backbone, innermost, name_of
+from jointadapt.networks.signals.cnn1d import cnn1d
+from jointadapt.networks.signals.inception1d import inception1d
+from jointadapt.networks.signals.resnet1d import resnet1d
 from jointadapt.runtime.registry import Registry
 
-SMALL = ("none", "mlp", "cnn")
+SIGNAL: dict[str, Callable[[int, int], tuple[nn.Module, Sequence[int]]]] = {
+    "cnn1d": cnn1d,
+    "resnet1d": resnet1d,
+    "inception1d": inception1d,
+}
+SMALL = ("none", "mlp", "cnn", *SIGNAL)
 OWN: Registry[Callable[[], nn.Module]] = Registry("backbone", {}, "jointadapt.backbones")
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
@@ -41,9 +49,10 @@ def build_backbone(
     """Return the backbone of that name, or a module of one's own as a backbone.
 
     Args:
-        name: of torchvision's or timm's ("timm/NAME" where both have it); `none`, `mlp`, `cnn` for arrays; that of an
-            entry point `jointadapt.backbones` of an installed package; the import path "module:factory" of what makes a
-            module when it is called; or a module, which is copied (`Backbone.of` says more of it).
+        name: of torchvision's or timm's ("timm/NAME" where both have it); `none`, `mlp`, `cnn` for arrays, `cnn1d`,
+            `resnet1d`, `inception1d` for signals (channels, time); that of an entry point `jointadapt.backbones` of an
+            installed package; the import path "module:factory" of what makes a module when it is called; or a module,
+            which is copied (`Backbone.of` says more of it).
         weights: "default" (torchvision's or timm's own, downloaded once; a module as it is), "none" (random), or a
             file: safetensors, or a .pth that is read with `weights_only=True`. With a file nothing is downloaded. None:
             any, as others are put in their place.
@@ -127,6 +136,13 @@ def _small(name: str, shape: tuple[int, ...]) -> Backbone:
         pooling = nn.MaxPool2d((min(shape[1], 2), min(shape[2], 2)))  # a side of one pixel stays as it is
         stages = [_convolution(shape[0], 32), pooling, _convolution(32, 64), nn.AdaptiveAvgPool2d(4)]
         return Backbone(nn.Sequential(*stages, nn.Flatten()), (64 * 16,))
+    if name in SIGNAL:
+        if len(shape) != 2:
+            raise UserError(
+                f"the backbone {name!r} needs signals, rows of shape (channels, time); got rows of {shape}. Give "
+                "--kind signal, or choose another."
+            )
+        return Backbone(*SIGNAL[name](*shape))
     flat = int(torch.Size(shape).numel())
     if name == "mlp":
         layers = [nn.Flatten(), nn.Linear(flat, 256), nn.BatchNorm1d(256), nn.ReLU(inplace=True)]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from jointadapt.data import Domain, extract
 from jointadapt.errors import UserError
+from jointadapt.inputs.signals import spectra
 from jointadapt.networks.backbone import Backbone
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
@@ -76,7 +77,12 @@ class FeatureExtractor:
         return self._extracted(domain) if self.freezes(domain) else domain
 
     def as_rows(self, domain: Domain) -> Domain:
-        """Return the domain as rows to be compared: of image files the backbone's features, else what it holds."""
+        """Return the domain as rows to be compared: of image files the backbone's features, of signals their spectra.
+
+        Of others it is what they hold. Samples of two signals that begin at another time cannot be compared.
+        """
+        if domain.kind == "signal" and not domain.precomputed:
+            return spectra(domain)
         return self._extracted(domain) if domain.holds_images else domain
 
     def _extracted(self, domain: Domain) -> Domain:

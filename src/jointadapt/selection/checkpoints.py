@@ -54,7 +54,7 @@ class CheckpointSelection:
 
     def __post_init__(self) -> None:
         self.criteria = () if self.rule == LAST else (self.rule,)
-        self.held_out = hold_out(self.source.labels, self.fold) if holds_out(self.rule) else None
+        self.held_out = hold_out(self.source.labels, self.fold, self.source.groups) if holds_out(self.rule) else None
 
     @property
     def training_source(self) -> Domain:

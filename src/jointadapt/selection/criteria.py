@@ -191,14 +191,27 @@ def _some(rows: Tensor) -> Tensor:
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:MOST_ROWS]]
 
 
-def hold_out(labels: Int[Tensor, " n"], fold: int = 0) -> Bool[Tensor, " n"]:
+def hold_out(labels: Int[Tensor, " n"], fold: int = 0, groups: Int[Tensor, " n"] | None = None) -> Bool[Tensor, " n"]:
     """Return which examples one of five folds holds out: a fifth of each class, the same on every call.
 
-    Folds are disjoint in classes of five examples or more; no class is ever held out as a whole.
+    Folds are disjoint in classes of five examples or more; no class is ever held out as a whole. Examples of one group,
+    windows of one recording, are held out together, by the class of the first.
 
     >>> hold_out(torch.tensor([0, 0, 0, 0, 0, 1])).sum()
     tensor(1)
+    >>> hold_out(torch.tensor([0, 0, 0, 0, 1]), groups=torch.tensor([5, 5, 9, 9, 7])).tolist() in (
+    ...     [True, True, False, False, False], [False, False, True, True, False])
+    True
     """
+    if groups is not None:
+        names, own = groups.unique(return_inverse=True)
+        first = torch.full_like(names, len(own)).scatter_reduce(0, own, torch.arange(len(own)), "amin")
+        return _folded(labels[first], fold, "recording")[own]
+    return _folded(labels, fold, "example")
+
+
+def _folded(labels: Tensor, fold: int, what: str) -> Tensor:
+    """Return which one of five folds holds out."""
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     generator = torch.Generator().manual_seed(0)
     for label in labels.unique():
@@ -209,7 +222,7 @@ def hold_out(labels: Int[Tensor, " n"], fold: int = 0) -> Bool[Tensor, " n"]:
             held_out[rows[fold::FOLDS] if fold < len(rows) else rows[fold % len(rows) :][:1]] = True
     if not held_out.any():
         raise UserError(
-            "every class of the source has one example, and none can be held out; use --select information."
+            f"every class of the source has one {what}, and none can be held out; use --select information."
         )
     return held_out
 

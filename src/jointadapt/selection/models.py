@@ -64,6 +64,7 @@ def choose_model(
     labels: Int[Tensor, " n"],
     target: Float[Tensor, "m d"],
     predicted: Mapping[str, Int[Tensor, " m"]],
+    groups: Int[Tensor, " m"] | None = None,
 ) -> Choice:
     """Return which model to use: the best candidate, or the first model (source-only) unless it is clearly beaten.
 
@@ -74,8 +75,9 @@ def choose_model(
     Args:
         source, labels, target: input features (a frozen backbone's, or arrays), and the source's labels.
         predicted: model → the class of each target example; the first one is source-only.
+        groups: of the target's examples; windows of one recording are no neighbours, since they are alike anyway.
     """
-    near = nearest(target)
+    near = nearest(target, groups=groups)
     agreeing = {name: (classes[near] == classes[:, None]).double().mean(1) for name, classes in predicted.items()}
     scores = {
         name: Score(agreeing[name].mean().item(), class_geometry(source, labels, target, classes))
@@ -116,15 +118,22 @@ def _compared(
     return best, f"Chose {method_title(best)} over {others} without target labels: {compared}."
 
 
-def nearest(rows: Float[Tensor, "m d"], count: int = NEIGHBOURS) -> Int[Tensor, "m k"]:
+def nearest(
+    rows: Float[Tensor, "m d"], count: int = NEIGHBOURS, groups: Int[Tensor, " m"] | None = None
+) -> Int[Tensor, "m k"]:
     """Return the indices of each row's nearest other rows; fewer where there are fewer. O(m² d).
+
+    Rows of its own group come after all others.
 
     >>> nearest(torch.tensor([[0.0], [1.0], [3.0]]), 1)
     tensor([[1],
             [0],
             [1]])
     """
-    distances = squared_distances(rows.double()).fill_diagonal_(torch.inf)
+    distances = squared_distances(rows.double())
+    if groups is not None:
+        distances += (groups[:, None] == groups) * distances.max() * 2
+    distances.fill_diagonal_(torch.inf)
     return distances.topk(min(count, len(rows) - 1), largest=False).indices
 
 

@@ -15,6 +15,7 @@ from jointadapt.data.image_files import find_images
 from jointadapt.data.image_folders import MOST_DEFECTS, from_files, readable
 from jointadapt.data.image_lists import read_list
 from jointadapt.data.images import fingerprint, read_image
+from jointadapt.data.kinds import Reading
 from jointadapt.data.labels import no_label_of_list, simplified
 from jointadapt.data.reading import LISTS, labels_beside, read_unchecked
 from jointadapt.data.relocate import locate
@@ -99,8 +100,8 @@ def _files_of(path: Path, root: Path) -> list[Path]:
 
 
 def _scan(benchmark: Benchmark, path: Path, root: Path) -> Found:
-    listed = path.suffix.lower() in LISTS
-    domain, lost = _listed(benchmark, path, root) if listed else (read_unchecked(path), ())
+    listed, reading = path.suffix.lower() in LISTS, Reading(kind=benchmark.kind)
+    domain, lost = _listed(benchmark, path, root) if listed else (read_unchecked(path, reading=reading), ())
     if not benchmark.classes:
         return Found(domain, lost, {})
     named = replace(domain, classes=_class_names(benchmark, domain.classes))

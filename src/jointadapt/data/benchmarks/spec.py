@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from jointadapt.data.kinds import Kind
 from jointadapt.data.labels import simplified
 from jointadapt.errors import UserError, as_user_error, unknown_name
 
@@ -81,6 +82,7 @@ class Benchmark:
         tasks: "source → target" each; empty: all ordered pairs.
         measure: the accuracy that the benchmark's tables give.
         pixels: image files are read into arrays as they are, all of one size.
+        kind: what arrays are, where their shape does not say it: "signal" for (n, time) and (n, channels, time).
     """
 
     name: str
@@ -92,6 +94,7 @@ class Benchmark:
     tasks: tuple[str, ...] = ()
     measure: Literal["accuracy", "mean_per_class_accuracy"] = "accuracy"
     pixels: bool = False
+    kind: Kind = "auto"
     published: tuple[Published, ...] = ()
 
     def short(self, task: Task) -> str:
