@@ -58,6 +58,8 @@ def shared_data(comparison: Comparison, configs: Sequence[Config], track: Track)
         with preserved_rng_state():
             torch.manual_seed(config.seed)
             built = build_backbone(name, config.weights)
+        for note in built.notes:
+            warnings.warn(note, stacklevel=4)
         place = comparison.cache, device_of(config), workers(config), track
         extractor = FeatureExtractor(built, name, config.frozen, *place)
         domains = {n: extractor.prepared(domain) for n, domain in domains.items()}

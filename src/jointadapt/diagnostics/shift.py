@@ -206,7 +206,7 @@ def measure_shift(
             extractor = _extractor(backbone, weights, seed, cache, workers, track)
         trained = " as the run left it" if model and not model.network.frozen else ""
         of = f"images, by features of {extractor.name}{trained}"
-        notes += _random_weights(extractor.name, weights, model)
+        notes += [*_random_weights(extractor.name, weights, model), *extractor.backbone.notes]
         seen = [extractor.as_rows(domain) for domain in pair]
     elif backbone != "auto" and not model:
         raise UserError("arrays are compared as they are; leave --backbone out.")

@@ -141,7 +141,7 @@ def prepare(
     extractor = FeatureExtractor(built, config.backbone, config.frozen, cache, device, workers(config), track)
     pictures, shape = target, source.shape
     source, target = extractor.prepared(source), extractor.prepared(target)
-    return Prepared(source, target, truth, pictures, extractor, inputs, shape, notes, given)
+    return Prepared(source, target, truth, pictures, extractor, inputs, shape, (*notes, *built.notes), given)
 
 
 def prepare_features(config: Config, source: Domain, target: Domain, backbone: Backbone) -> Prepared:

@@ -24,7 +24,11 @@ class Backbone(nn.Module):
         pretrained: the weights come from elsewhere: the backbone then learns at a tenth of the head's rate, and its
             BatchNorm layers keep the statistics they came with.
         own: it is a user's own, so that nothing is known of it but what it says.
+
+    `notes` are what a user should hear of its weights.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,

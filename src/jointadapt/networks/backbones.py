@@ -7,8 +7,6 @@ from pathlib import Path
 import timm
 import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
@@ -18,6 +16,7 @@ from jointadapt.networks.backbone import Backbone, innermost, name_of
 from jointadapt.networks.signals.cnn1d import cnn1d
 from jointadapt.networks.signals.inception1d import inception1d
 from jointadapt.networks.signals.resnet1d import resnet1d
+from jointadapt.networks.weights import AUXILIARY, check_finite, fitting_weights, is_counter, is_of_a_classifier
 from jointadapt.runtime.registry import Registry
 
 SIGNAL: dict[str, Callable[[int, int], tuple[nn.Module, Sequence[int]]]] = {
@@ -27,7 +26,6 @@ SIGNAL: dict[str, Callable[[int, int], tuple[nn.Module, Sequence[int]]]] = {
 }
 SMALL = ("none", "mlp", "cnn", *SIGNAL)
 OWN: Registry[Callable[[], nn.Module]] = Registry("backbone", {}, "jointadapt.backbones")
-AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
 class FullyConnected(nn.Module):
@@ -113,12 +111,14 @@ def _own(module: nn.Module, name: str, weights: str | None, shape: tuple[int, ..
         raise UserError(f"the backbone {name!r} brings weights of its own; leave --weights out, or give a file.")
     if weights not in ("default", None):
         backbone = copy.deepcopy(backbone)
-        try:
-            innermost(backbone).load_state_dict(dict(_read_weights(Path(weights))))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:160]
-            raise UserError(f"{weights} does not fit the backbone {name} ({reason}); give its state_dict.") from error
-    return backbone if backbone.widths else backbone.measured(shape)
+        inner = innermost(backbone)
+        tensors, backbone.notes = fitting_weights(
+            Path(weights), inner.state_dict(), name, is_counter, is_of_a_classifier
+        )
+        inner.load_state_dict(tensors, strict=False)
+    backbone = backbone if backbone.widths else backbone.measured(shape)
+    check_finite(backbone.state_dict(), f"the backbone {name}")
+    return backbone
 
 
 def _of_libraries(name: str) -> bool:
@@ -162,8 +162,12 @@ def _from_torchvision(name: str, weights: str | None) -> Backbone:
     model = torchvision.models.get_model(name, weights=None, **extra)
     if extra:
         vars(model)["transform_input"] = True  # as torchvision does with these two networks' published weights
-    _load(model, name, weights, lambda: chosen.get_state_dict(progress=False))
-    return Backbone(*_trunk(model, name), _torchvision_preprocessing(chosen), pretrained=weights not in ("none", None))
+    classifier = [*model.state_dict()][-1].rpartition(".")[0] + "."
+    notes = _load(model, name, weights, lambda: chosen.get_state_dict(progress=False), classifier)
+    pretrained = weights not in ("none", None)
+    backbone = Backbone(*_trunk(model, name), _torchvision_preprocessing(chosen), pretrained)
+    backbone.notes = notes
+    return backbone
 
 
 def _trunk(model: nn.Module, name: str) -> tuple[nn.Module, tuple[int, ...]]:
@@ -206,7 +210,9 @@ def _from_timm(name: str, weights: str | None) -> Backbone:
         model = timm.create_model(name, pretrained=False, num_classes=0)
     except RuntimeError as error:
         raise UserError(f"timm has no backbone {name!r} ({' '.join(str(error).split())[:160]}).") from error
-    _load(model, name, weights, lambda: timm.create_model(name, pretrained=True, num_classes=0).state_dict())
+    notes = _load(
+        model, name, weights, lambda: timm.create_model(name, pretrained=True, num_classes=0).state_dict(), ""
+    )
     data = resolve_model_data_config(model)
     crop = data["input_size"][-1]
     preprocessing = Preprocessing(
@@ -214,67 +220,45 @@ def _from_timm(name: str, weights: str | None) -> Backbone:
     )
     with torch.inference_mode():  # `num_features` is not what some networks' heads give out
         width = model.eval()(torch.zeros(1, *data["input_size"])).shape[-1]
-    return Backbone(model, (width,), preprocessing, pretrained=weights not in ("none", None))
+    backbone = Backbone(model, (width,), preprocessing, pretrained=weights not in ("none", None))
+    backbone.notes = notes
+    return backbone
 
 
-def _load(model: nn.Module, name: str, weights: str | None, download) -> None:
+def _load(
+    model: nn.Module, name: str, weights: str | None, download: Callable[[], Mapping[str, Tensor]], classifier: str
+) -> tuple[str, ...]:
+    """Load weights into a library's network, and return what a user should hear of them.
+
+    Its `classifier`, by the start of its tensors' names, and auxiliary ones may be missing, or of other classes.
+    """
     if weights in ("none", None):
-        return
-    if weights == "default":
-        try:
-            state = download()
-        except Exception as error:
-            # Each hub client has errors of its own; whichever it is, the mend is the same.
-            raise UserError(
-                f"the weights of {name} could not be downloaded ({' '.join(str(error).split())[:200]}); "
-                "give a file with --weights FILE."
-            ) from error
-    else:
-        state = _read_weights(Path(weights))
-    missing, surplus = _load_state(model, state)
-    if missing or surplus:
-        raise UserError(
-            f"{weights} does not fit the backbone {name}: {len(missing)} tensors are missing or of another shape"
-            f"{f' ({missing[0]}, …)' if missing else ''}, {len(surplus)} are unknown"
-            f"{f' ({surplus[0]}, …)' if surplus else ''}; give the weights of {name}."
-        )
+        return ()
 
+    def may_miss(key: str) -> bool:
+        return key.startswith(AUXILIARY) or (bool(classifier) and key.startswith(classifier)) or is_counter(key)
 
-def _load_state(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
-    """Load what fits and return what is missing and surplus; auxiliary and final classifiers may be."""
     own = model.state_dict()
-    classifier = [*own][-1].rpartition(".")[0] if own else ""
-
-    def expendable(key: str) -> bool:
-        return key.startswith(AUXILIARY) or key.startswith(f"{classifier}.") or key.endswith("num_batches_tracked")
-
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if weights == "default":
+        tensors, notes = _downloaded(name, download), ()
+        missing = [key for key in own if key not in tensors and not may_miss(key)]
+        if missing:
+            raise UserError(
+                f"the weights of {name} that were downloaded lack {missing[0]}; give a file with --weights FILE."
+            )
+    else:
+        tensors, notes = fitting_weights(Path(weights), own, name, may_miss, is_of_a_classifier)
+    fitting = {key: value for key, value in tensors.items() if key in own and own[key].shape == value.shape}
     model.load_state_dict(fitting, strict=False)
-    missing = [key for key in own if key not in fitting and not expendable(key)]
-    surplus = [key for key in state if key not in own and not expendable(key) and not _is_classifier(key)]
-    return missing, surplus
+    return notes
 
 
-def _is_classifier(key: str) -> bool:
-    return key.partition(".")[0] in ("fc", "classifier", "head", "heads")
-
-
-def _read_weights(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"the weights {path} do not exist; give a .safetensors or .pth file, 'default' or 'none'.")
+def _downloaded(name: str, download: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path} is no file of weights ({reason}); give a .safetensors or .pth state_dict.") from error
+        return download()
     except Exception as error:
-        # pickle's own errors: an object that is more than tensors, or no pickle at all.
-        raise UserError(f"{path} holds more than tensors, or none; give a .safetensors or .pth state_dict.") from error
-    state = state.get("state_dict", state) if isinstance(state, Mapping) else None
-    if not isinstance(state, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
-    ):
-        raise UserError(f"{path} is no state_dict; give a file that maps names to tensors.")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+        # Each hub client has errors of its own; whichever it is, the mend is the same.
+        raise UserError(
+            f"the weights of {name} could not be downloaded ({' '.join(str(error).split())[:200]}); "
+            "give a file with --weights FILE."
+        ) from error
