@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -315,3 +316,23 @@ def test_mistakes_are_one_line(refused: Refused, run: Path) -> None:
     assert "has no trade_off" in refused("analyze", run / "source-only", "--sweep", "trade_off", "--out", "out")
     assert "full itself holds no finished run" in refused("analyze", "full", "--sweep", "trade_off", "--out", "out")
     assert "'seed' is not one of" in refused("analyze", run, "--sweep", "seed")
+
+
+def test_a_run_that_cannot_be_read_is_named_and_left_out(command: Command, run: Path) -> None:
+    whole = command("analyze", run, "--out", "figures", "--json")
+    shutil.copytree(run, "others/a")
+    for name, part in (("summary", "summary.json"), ("records", "metrics.jsonl"), ("model", "model.safetensors")):
+        shutil.copytree(run, f"others/{name}", ignore=shutil.ignore_patterns("source-only"))
+        Path("others", name, part).write_text("{}\n")
+        config = Path("others", name, "config.toml")
+        config.write_text(config.read_text("utf-8").replace("seed = 0", f"seed = {len(name)}"), "utf-8")
+    some = command("analyze", "others", "--out", "others-figures", "--json")
+    assert (whole.code, some.code) == (0, 1)
+    told, all_told = json.loads(some.out), json.loads(whole.out)
+    assert told["runs"] == all_told["runs"]
+    assert told["figures"]["a-distance"] == all_told["figures"]["a-distance"]
+    for name, says in (("summary", "no summary"), ("records", "no records"), ("model", "no model")):
+        assert [text for text in told["unread"] if f"others/{name}" in text and says in text]
+        assert f"left out: others/{name}" in some.err
+    shutil.rmtree("others/a")
+    assert command("analyze", "others", "--out", "none").code == 2

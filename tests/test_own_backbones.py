@@ -16,6 +16,7 @@ from jointadapt.diagnostics.shift import measure_shift
 from jointadapt.errors import UserError
 from jointadapt.experiment import resume
 from jointadapt.networks import Backbone, PrecomputedFeatures, backbones, build_backbone
+from jointadapt.networks.backbone import check_is_backbone
 from jointadapt.runtime import registry
 
 QUICK = {"steps": 3, "batch_size": 8, "baseline": False, "report": False}
@@ -174,8 +175,19 @@ def test_a_run_of_files_goes_on_with_the_module_given_again(tmp_path, monkeypatc
     (tmp_path / "run" / "checkpoints" / f"step-{QUICK['steps']:08d}.pt").unlink()
     with pytest.raises(UserError, match="was begun with weights = "):
         resume("run", options={"backbone": TwoLayers()})
+    with pytest.raises(UserError, match=r"give the module that it was begun with: jointadapt\.resume\('run', options="):
+        resume("run")
     again = resume("run", options={"backbone": made()})
     assert torch.equal(whole.model.network.head.classifier.weight, again.model.network.head.classifier.weight)
+
+
+@pytest.mark.parametrize("given", [3, TwoLayers], ids=["number", "class"])
+def test_what_is_no_backbone_is_told_what_is(given):
+    expected = "a backbone is a name, an import path 'module:factory' or a torch.nn.Module; got "
+    for use in (lambda: check_is_backbone(given), lambda: train(*arrays(), backbone=given, **QUICK)):
+        with pytest.raises(UserError, match=expected) as told:
+            use()
+        assert ("call it" in str(told.value)) == (given != 3)
 
 
 # Frozen

@@ -24,7 +24,7 @@ from jointadapt.reporting.html import page_template
 from jointadapt.reporting.run_figures import tsne
 from jointadapt.reporting.style import house_style, inline, save
 from jointadapt.runs.folder import RunFolder
-from jointadapt.runs.reading import FinishedRun, find_runs, read_run
+from jointadapt.runs.reading import FinishedRun, find_readable_runs, read_run
 from jointadapt.runtime.files import write_atomically
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.torch_defaults import torch_defaults
@@ -37,12 +37,16 @@ BANDWIDTH_MULTIPLES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
 
 @dataclass(frozen=True)
 class Analysis:
-    """The figures that the runs allow; `absent`: what others would need; `notes`: what to know beforehand."""
+    """The figures that the runs allow.
+
+    `absent`: what others would need; `notes`: what to know beforehand; `unread`: runs that are left out, and why.
+    """
 
     runs: tuple[FinishedRun, ...]
     specs: tuple[FigureSpec, ...]
     absent: tuple[str, ...]
     notes: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
     def write(self, folder: str | Path) -> Path:
         """Write each figure as SVG, PNG and CSV, and return the path of the page that shows them all."""
@@ -86,34 +90,44 @@ def analyze(
 ) -> Analysis:
     """Return the figures of finished runs: run folders, or folders that hold some.
 
-    Whole domains are used: a run's model sees all rows again (of a frozen backbone, by its cached features).
+    Whole domains are used: a run's model sees all rows again (of a frozen backbone, by its cached features). A run that
+    cannot be read is left out, and named in `Analysis.unread`; where none can be, that is a `UserError`.
 
     Args:
         backbone, weights: as `Model.load` takes them, for those runs that cannot find theirs.
     """
-    found = find_runs(runs)
+    found, unread = find_readable_runs(runs)
     main = _main(found)
     observer = Observer(track, backbone, weights)
     shown: dict[str, list[dict[str, Any]]] = {}
-    measured = []
+    measured: dict[FinishedRun, dict[str, Any]] = {}
     for run in track(found, len(found), "analysing"):
-        seen = observer.see(run)
-        measured.append(_measure(run, seen))
+        try:
+            _, seen = run.metrics, observer.see(run)
+        except UserError as error:
+            unread.append(f"{run.folder}: {error}" if str(run.folder) not in str(error) else str(error))
+            continue
+        measured[run] = _measure(run, seen)
         mapped = shown.setdefault(run.task, [])
         if run in main and run.method in MAPPED_METHODS and all(row["method"] != run.method for row in mapped):
             mapped += _map(run, seen)
-    compared = [row for run, row in zip(found, measured, strict=True) if run in main]
+    if not measured:
+        raise UserError(unread[0])
+    found = list(measured)
+    main = _main(found)
+    rows = list(measured.values())
+    compared = [measured[run] for run in main]
     made = [
         figures.maps(shown),
         figures.a_distances(compared),
         figures.jmmd(compared),
         figures.convergence(main),
         *(figures.sensitivity(found, name) for name in ("trade_off", "bandwidth")),
-        figures.scatter(measured),
+        figures.scatter(rows),
     ]
     there = tuple(spec for spec in made if isinstance(spec, FigureSpec))
     absent = tuple(spec for spec in made if isinstance(spec, str))
-    return Analysis(tuple(found), there, absent, tuple(observer.notes))
+    return Analysis(tuple(found), there, absent, tuple(observer.notes), tuple(unread))
 
 
 def sweep(run: str | Path, option: Swept, out: str | Path, track: Track = silent) -> list[Path]:

@@ -23,7 +23,7 @@ from jointadapt.experiment.run import Run, train_method
 from jointadapt.experiment.session import Session
 from jointadapt.experiment.trade_off import choose_trade_off
 from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS, check_method, is_source_free, options_of
-from jointadapt.networks.backbone import name_of
+from jointadapt.networks.backbone import check_is_backbone, name_of
 from jointadapt.reporting.run_report import write_report
 from jointadapt.runs.folder import RunFolder, free_folder
 from jointadapt.runtime.files import default_cache
@@ -149,6 +149,8 @@ def execute_prepared(config: Config, data: Prepared) -> Run:
 def _without_module(options: Mapping[str, Any]) -> tuple[dict[str, Any], nn.Module | None]:
     """Return the options with the name of the backbone, and the module where it is one."""
     backbone = options.get("backbone")
+    if backbone is not None:
+        check_is_backbone(backbone)
     if not isinstance(backbone, nn.Module):
         return {**options}, None
     return {**options, "backbone": name_of(backbone)}, backbone

@@ -23,6 +23,7 @@ from jointadapt.training.trainer import Record, Trainer
 
 RECORDS = 200  # of a run
 CHECKPOINTS = 10
+WEIGHTS, OWN = "weights", "backbone"  # of a backbone of one's own: their digest, and its name
 
 
 def fit(session: Session, selection: CheckpointSelection, trained: Network | None) -> Network:
@@ -104,8 +105,10 @@ class Training:
         """What a checkpoint says of its training, so that no other one goes on from it."""
         data = self.session.data
         rows = {"source": len(data.source), "target": len(data.target)}
-        weights = {"weights": data.backbone.digest()} if data.backbone.own else {}  # of others the options say all
-        return {"config": {**self.session.config.identity(), **weights}, "rows": rows}
+        config = self.session.config.identity()
+        if not data.backbone.own:  # its options say all
+            return {"config": config, "rows": rows}
+        return {"config": {**config, WEIGHTS: data.backbone.digest()}, "rows": rows, OWN: self.session.config.backbone}
 
     def _check_finite(self) -> None:
         if fault := self.trainer.fault():
@@ -168,6 +171,12 @@ def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path
     changed = [(name, then["config"][name], now["config"][name]) for name in options]
     changed += [(f"rows of the {role}", then["rows"][role], now["rows"][role]) for role in now["rows"]]
     for name, before, after in changed:
+        if before != after and name == WEIGHTS and OWN in now:
+            raise UserError(
+                f"{folder} was begun with weights = {before[:12]!r} (a digest) of {now[OWN]}, and now they are "
+                f"{after[:12]!r}; give the module that it was begun with: jointadapt.resume({str(folder)!r}, "
+                "options={'backbone': module}), or --backbone module:factory."
+            )
         if before != after:
             raise not_as_begun(folder, name, before, after)
 

@@ -2,9 +2,11 @@
 
 import copy
 import hashlib
+import reprlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -152,6 +154,17 @@ class PickedLayers(nn.Module):
 
 def _keep(seen: dict[str, Tensor], name: str, module: nn.Module, given: tuple, output: Tensor) -> None:  # noqa: ARG001
     seen[name] = output.clone()  # what follows may work in place
+
+
+def check_is_backbone(given: Any) -> None:
+    """Raise a `UserError` for what is neither a backbone's name nor a module."""
+    if isinstance(given, str | nn.Module):
+        return
+    called = " (call it: a module is needed, not what makes one)" if callable(given) else ""
+    raise UserError(
+        f"a backbone is a name, an import path 'module:factory' or a torch.nn.Module; got {reprlib.repr(given)}"
+        f"{called}."
+    )
 
 
 def innermost(module: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from jointadapt.data import Preprocessing
 from jointadapt.errors import UserError, unknown_name
-from jointadapt.networks.backbone import Backbone, innermost, name_of
+from jointadapt.networks.backbone import Backbone, check_is_backbone, innermost, name_of
 from jointadapt.networks.signals.cnn1d import cnn1d
 from jointadapt.networks.signals.inception1d import inception1d
 from jointadapt.networks.signals.resnet1d import resnet1d
@@ -58,6 +58,7 @@ def build_backbone(
     """
     if isinstance(name, nn.Module):
         return _own(name, name_of(name), weights, shape)
+    check_is_backbone(name)
     if ":" in name or name in _installed():
         return _own(_made(name), name, weights, shape)
     if name in SMALL:

@@ -179,8 +179,8 @@ def _content(path: Path) -> Any:
         # safetensors', torch's and pickle's own errors: a damaged file, an object that is more than tensors.
         if "weights_only" in str(error) or "nsupported" in str(error):
             raise UserError(
-                f"{path} holds more than tensors, or none; save the state_dict alone: "
-                "torch.save(model.state_dict(), FILE)."
+                f"{path} holds more than tensors, or none; give a .safetensors or .pth state_dict, as "
+                "torch.save(model.state_dict(), FILE) writes it."
             ) from error
         raise UserError(
             f"{path} is no file of weights ({reason(error)}); give a .safetensors or .pth state_dict."

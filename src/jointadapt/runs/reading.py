@@ -258,23 +258,33 @@ def read_run(folder: str | Path) -> FinishedRun:
 
 
 def find_runs(folders: Sequence[str | Path]) -> list[FinishedRun]:
-    """Return the finished runs in these folders, at any depth, the outer ones first.
+    """Return the finished runs in these folders, at any depth, the outer ones first; one that is damaged is an error.
 
     Equal runs, as one source-only run that stands beside many, count once.
     """
+    found, unread = find_readable_runs(folders)
+    if unread:
+        raise UserError(unread[0])
+    return found
+
+
+def find_readable_runs(folders: Sequence[str | Path]) -> tuple[list[FinishedRun], list[str]]:
+    """Return the same, and what is wrong with those that cannot be read."""
     found: dict[str, FinishedRun] = {}
+    unread: list[str] = []
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder; give run folders, or a folder that holds some.")
-        here = 0
-        for path in sorted(folder.rglob("summary.json"), key=lambda path: (len(path.parts), path)):
-            if not (path.parent / "config.toml").is_file():
-                continue
-            run = read_run(path.parent)
-            found.setdefault(run.options(), run)
-            here += 1
-        if not here:
+        summaries = sorted(folder.rglob("summary.json"), key=lambda path: (len(path.parts), path))
+        beside = [path.parent for path in summaries if (path.parent / "config.toml").is_file()]
+        if not beside:
             raise UserError(
                 f"{folder} holds no finished run (summary.json beside config.toml); give the folder of one."
             )
-    return list(found.values())
+        for path in beside:
+            try:
+                run = read_run(path)
+                found.setdefault(run.options(), run)
+            except UserError as error:
+                unread.append(str(error))
+    return list(found.values()), unread
