@@ -88,6 +88,13 @@ def test_a_reader_that_goes_ends_it_without_a_word() -> None:
     assert full.stderr.startswith(b"jointadapt: ")
 
 
+def test_a_working_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    done = run("ls", close="", cwd=tmp_path / "gone", preexec_fn=(tmp_path / "gone").rmdir)
+    assert done.returncode == 2
+    assert done.stderr == b"jointadapt: the working folder is gone; change to one that is there.\n"
+
+
 @pytest.mark.parametrize("wait", [0.05, 0.2, 0.5, 1.0, 2.0])
 def test_an_interruption_while_starting_is_one_line(wait: float, tmp_path: Path) -> None:
     write_arrays(tmp_path / "s.npz")

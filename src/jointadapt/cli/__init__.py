@@ -65,7 +65,11 @@ def main() -> None:
     """Run the command line: a user's mistake is one line and exit code 2, an interruption 128 + signal."""
     open_console()
     warnings.showwarning = _print_warning
-    sys.path.append(str(Path.cwd()))  # "module:Name" may lie here; what is installed comes first
+    try:
+        sys.path.append(str(Path.cwd()))  # "module:Name" may lie here; what is installed comes first
+    except FileNotFoundError:
+        print_error("the working folder is gone; change to one that is there.")
+        sys.exit(2)
     logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)  # it reports every process that it starts
     with interruptions() as asked:
         try:
