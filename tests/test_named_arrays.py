@@ -93,6 +93,7 @@ def test_objects_that_would_run_are_refused_and_not_run(tmp_path: Path) -> None:
         ({"x_train": X, "y": Y[:9]}, "one label a row is needed, 40 in all; got labels of shape"),
         ({"x": X, "y": Y + 0.25}, "real numbers"),
         ({"x": X + 0j, "y": Y}, "complex"),
+        ({"Xs": X, "Ys": Y, "Xt": X, "Yt": Y}, "holds both domains, Xs and Xt; save each into a file of its own"),
         ({"x": X.astype(str), "y": Y}, "numbers are needed"),
     ],
 )
@@ -113,6 +114,7 @@ def test_two_matrices_that_may_be_the_rows_are_told(tmp_path: Path) -> None:
     [
         ({"fts": X, "labels": Y[:, None] + 1.0}, ("1", "2", "3")),
         ({"fea": X, "gnd": Y[:, None]}, ("0", "1", "2")),
+        ({"Xs": X, "Ys": Y}, ("0", "1", "2")),
         ({"X": X.T, "Y": Y[:, None] + 1}, ("1", "2", "3")),
         ({"X": X.T, "Y": Y + 1}, ("1", "2", "3")),
         ({"X": X, "y": NAMES}, ("a", "b", "c")),

@@ -143,3 +143,10 @@ def test_pixels_of_ranges_that_do_not_fit_are_refused_or_told() -> None:
         train((GREY, Y), from_arrays(16.05 * GREY, Y, "wide", kind="images"), **QUICK)
     with pytest.warns(UserWarning, match="noisy: its pixels lie from .*, the source's from 0 to 1; are they meant to"):
         train(from_arrays(unit, Y, kind="images"), from_arrays(noisy, name="noisy", kind="images"), **QUICK)
+
+
+def test_flat_bytes_beside_fractions_are_told() -> None:
+    flat = GREY.reshape(60, -1)
+    with pytest.warns(UserWarning, match=r"source's values go from 0 to 255, target's from 0 to 0\.9: .* by 255"):
+        train((flat, Y), (flat / 255 * 0.9, Y), **QUICK)
+    train((flat, Y), (flat / 8, Y), **QUICK)

@@ -18,6 +18,8 @@ PAIRS = (
     (ROWS, LABELS),
     (("x_train", "images_train", "train_images"), ("y_train", "labels_train", "train_labels")),
     (("arr_0",), ("arr_1",)),
+    (("xs",), ("ys",)),
+    (("xt",), ("yt",)),
     (("x_test", "images_test", "test_images"), ("y_test", "labels_test", "test_labels")),
 )
 SAFE = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
@@ -44,6 +46,8 @@ def choose(arrays: Mapping[str, Any], path: Path) -> Chosen:
     named = {name.lower(): array for name, array in arrays.items()}
     found = [name for rows, _ in PAIRS for name in rows if name in named and np.ndim(named[name])]
     notes = []
+    if {"xs", "xt"} <= set(found):
+        raise UserError(f"{path} holds both domains, Xs and Xt; save each into a file of its own, as X and Y.")
     if not found:
         found = [name for name, array in named.items() if len(_long_axes(array)) > 1 and name not in LABELS]
         if len(found) != 1:

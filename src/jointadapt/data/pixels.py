@@ -96,6 +96,6 @@ def _notes(x: np.ndarray, axis: int, white: float, low: float, high: float, said
         )
     if white != 1 and x.dtype != np.uint8:
         notes.append(f"values from {low:g} to {high:g} of type {x.dtype} were divided by {white:g}, as of pixels.")
-    elif x.dtype.kind in "iu" and white == 1:
+    elif x.dtype.kind in "iu" and white == 1 and (low, high) != (0, 0):
         notes.append(f"integers from {low:g} to {high:g} were left as they are.")
     return notes

@@ -15,6 +15,7 @@ from jointadapt.data import UNLABELLED, Domain, align, from_arrays, read_domain
 from jointadapt.data.benchmarks import load_benchmark, read
 from jointadapt.data.kinds import AS_IT_SAYS, Reading
 from jointadapt.data.target_labels import label_rows, read_labels
+from jointadapt.data.units import other_unit
 from jointadapt.errors import UserError
 from jointadapt.inputs.options import Representation
 from jointadapt.inputs.pipeline import Inputs, fit_inputs
@@ -167,6 +168,7 @@ def matched(config: Config, source: Domain, target: Domain) -> tuple[Inputs, Dom
         source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
     if source.holds_images != target.holds_images:
         raise UserError("one domain holds image files, the other arrays; give both as images or both as arrays.")
+    notes += other_unit(source, target)
     inputs, source, target = fit_inputs(config, source, target)
     if source.shape != target.shape:
         raise UserError(
