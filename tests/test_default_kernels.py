@@ -125,12 +125,15 @@ COMPILED = """
 import sys, torch
 from jointadapt.discrepancy import jmmd_biased, jmmd_block, jmmd_linear, jmmd_unbiased
 torch.manual_seed(0)
-features = [torch.randn(8, 4, dtype=torch.float64).requires_grad_() for _ in range(2)]
+features = [torch.randn(6, 4, dtype=torch.float64).requires_grad_() for _ in range(2)]
 for lasts in ([x * 1 for x in features], [x.softmax(1) for x in features]):
     layers = [[x, last.detach()] for x, last in zip(features, lasts)]
     for function in (jmmd_biased, jmmd_unbiased, jmmd_linear, jmmd_block):
         value, expected = torch.compile(function, fullgraph=True, backend="aot_eager")(*layers), function(*layers)
+        assert value.dtype == expected.dtype
         assert abs(value - expected) < 1e-12, function
+        single = [[layer.float() for layer in sample] for sample in layers]
+        assert torch.compile(function, fullgraph=True, backend="aot_eager")(*single).dtype == torch.float32
         for got, wanted in zip(torch.autograd.grad(value, features), torch.autograd.grad(expected, features)):
             assert (got - wanted).abs().max() < 1e-12, function
 """

@@ -112,7 +112,7 @@ class _Either:
 
     def __init__(self, softmax: Tensor) -> None:
         self.softmax = softmax
-        self.at_zero = torch.where(softmax, SOFTMAX.at_zero, HIDDEN.at_zero)
+        self.at_zero = torch.where(softmax, SOFTMAX.at_zero, HIDDEN.at_zero).double()
 
     def __call__(self, squared_distances: Tensor, bandwidth: float | Tensor, /) -> Tensor:
         """Return k(D, γ)."""

@@ -84,6 +84,7 @@ def weighted_sum(
         tile = CPU_TILE if device == "cpu" else DEVICE_TILE
         tile = 0 if rows[0].shape[0] + rows[-1].shape[0] < tile else tile
     examples = None if examples is None else examples.detach().to(dtype)
+    constant = constant.to(dtype) if isinstance(constant, Tensor) else constant
     plan = _Plan(kernels, weights, constant, tile, examples)
     if torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):
