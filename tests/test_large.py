@@ -20,6 +20,8 @@ from jointadapt import read_domain, train
 from jointadapt.data import Domain, arrays, images, tables
 from jointadapt.data.mapped import MappedRows, map_rows
 from jointadapt.errors import UserError
+from jointadapt.inputs.options import InputOptions
+from jointadapt.inputs.pipeline import fit_inputs
 from jointadapt.runs import model
 from jointadapt.selection import checkpoints as candidates
 
@@ -171,10 +173,13 @@ def test_a_large_table_is_the_table(tmp_path: Path, cache: Path, monkeypatch: py
     mended = read_domain(tmp_path / "x.parquet")
     monkeypatch.setattr(arrays, "IN_MEMORY", 10**9)
     expected = read_domain(tmp_path / "x.parquet")
+    _, ready, _ = fit_inputs(InputOptions(), expected, expected)
     for domain in (again, mended):
-        assert torch.equal(_whole(domain), _whole(expected))
+        assert torch.equal(_whole(domain), _whole(ready))
         assert torch.equal(domain.labels, expected.labels)
-        assert (domain.classes, domain.items, domain.notes) == (expected.classes, expected.items, expected.notes)
+        assert (domain.classes, domain.items, domain.columns) == (expected.classes, expected.items, ready.columns)
+        assert "note left out" in domain.notes[0]
+        assert "note left out" in ready.notes[0]
 
 
 def _pack(archive: Path, files: dict[str, bytes]) -> Path:

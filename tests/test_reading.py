@@ -16,6 +16,8 @@ from jointadapt.data import UNLABELLED, Domain, Preprocessing, align, extract, f
 from jointadapt.data.images import fingerprint, read_image
 from jointadapt.data.reading import read_paths
 from jointadapt.errors import UserError
+from jointadapt.inputs.options import InputOptions
+from jointadapt.inputs.pipeline import fit_inputs
 
 X = np.arange(12, dtype=np.float32).reshape(6, 2)
 Y = ["b", "a", "b", "a", "b", "a"]
@@ -264,25 +266,25 @@ def test_pickled_array_is_refused_and_not_run(tmp_path: Path) -> None:
 
 def test_table_names_what_it_leaves_out(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("p,colour,y\n1,red,0\n2,blue,1\n")
-    domain = read_domain(tmp_path / "a.csv")
+    _, domain, _ = fit_inputs(InputOptions(), *[read_domain(tmp_path / "a.csv")] * 2)
     assert domain.shape == (1,)
-    assert "colour left out, as not numeric" in domain.notes[0]
+    assert "colour left out, as text that differs from row to row" in domain.notes[0]
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("p,p,y\n1,2,0\n", "two columns of one name"),
-        ("name,y\nred,0\n", "no numeric columns"),
-        ("p,q\n1,\n2,3\n", "1 of 2 rows hold NaN"),
-        ("p,q\n1,inf\n2,3\n", "1 of 2 rows hold NaN"),
-        ("p,q\n", "numeric|shape"),
+        ("name,y\nred,0\n", "no columns but for labels and names"),
+        ("p,q\n1,\n2,3\n", r"values are missing, by column: a: q \(1 row\)"),
+        ("p,q\n1,inf\n2,3\n", "'q' holds infinite values, or values beyond 3e38, in 1 of 2 rows"),
+        ("p,q\n", "no rows"),
     ],
 )
 def test_broken_table_is_refused(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(UserError, match=says):
-        read_domain(tmp_path / "a.csv")
+        fit_inputs(InputOptions(), *[read_domain(tmp_path / "a.csv")] * 2)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])

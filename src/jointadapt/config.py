@@ -180,8 +180,9 @@ def make_config(options: Mapping[str, Any]) -> Config:
     check_names(options, [method])
     known = {**own, **RUN_OPTIONS}
     given = {name: known[name].check(value) for name, value in {**options, "method": method, "select": select}.items()}
+    run = {name: value for name, value in given.items() if name in RUN_OPTIONS}
     config = Config(
-        **{name: value for name, value in given.items() if name in RUN_OPTIONS},
+        **_of_one_table(run),
         method_options={name: given.get(name, option.default) for name, option in own.items()},
         given={name: given[name] for name in options},
     )
@@ -196,6 +197,13 @@ def _check_pairs(config: Config) -> None:
             f"estimator = 'linear' pairs the rows of a batch: batch_size has to be even; got {config.batch_size}. Give "
             f"{config.batch_size + 1}, or another estimator."
         )
+
+
+def _of_one_table(run: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a run; where one table holds both domains, its path is that of both."""
+    paths = {role: run.get(role) or "" for role in ("source", "target")}
+    splits = run.get("domain_column") and (run.get("source_domain") or run.get("target_domain"))
+    return {**run, **dict.fromkeys(paths, "".join(paths.values()))} if splits and not all(paths.values()) else run
 
 
 def check_names(names: Iterable[str], methods: Iterable[str]) -> None:

@@ -77,13 +77,15 @@ class Observer:
         return RunOutputs(of_source, of_target, (y_s, y_t))
 
     def _read(self, config: Config, cache: Path) -> tuple[Domain, Domain]:
-        key = (config.benchmark, config.root, config.task, config.source, config.target, config.reading)
+        readings = config.reading_of("source"), config.reading_of("target")
+        key = (config.benchmark, config.root, config.task, config.source, config.target, readings)
         if key not in self._pairs:
             if config.benchmark:
                 self._pairs[key] = read_task(config, cache, self.track)
             else:
-                paths, place = (config.source, config.target), (cache, self.track, config.reading)
-                self._pairs[key] = read_domain(paths[0], *place), read_domain(paths[1], *place)
+                paths = zip((config.source, config.target), readings, strict=True)
+                source, target = (read_domain(path, cache, self.track, reading) for path, reading in paths)
+                self._pairs[key] = source, target
         return self._pairs[key]
 
     def _outputs(self, model: Model, domain: Domain, cache: Path) -> ModelOutputs:

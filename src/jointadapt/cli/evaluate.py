@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from jointadapt.cli.flags import model_flags
+from jointadapt.cli.flags import input_flags, model_flags, take_inputs
 from jointadapt.cli.printing import as_json, print_json, print_table, track
 from jointadapt.errors import UserError
 
@@ -17,6 +17,7 @@ from jointadapt.errors import UserError
 @click.argument("run")
 @click.argument("path")
 @model_flags
+@input_flags("label_column", "domain_column", "target_domain")
 @as_json
 def evaluate(run: str, path: str, json_: bool, **of_model: Any) -> None:
     """Print accuracy, mean per-class accuracy and the confusion matrix on labelled data."""
@@ -24,8 +25,10 @@ def evaluate(run: str, path: str, json_: bool, **of_model: Any) -> None:
     from jointadapt.evaluation.metrics import evaluate as measure
     from jointadapt.runs.model import Model
 
+    given = take_inputs(of_model)
     model = Model.load(run, **of_model)
-    domain = model.inputs.target(read_domain(path, track=track(json_), reading=model.config.reading))
+    reading = model.config.reading_again(**given)
+    domain = model.inputs.target(read_domain(path, track=track(json_), reading=reading))
     if not domain.labelled:
         raise UserError(f"{path} has no labels to evaluate on; give class folders, or use: jointadapt predict")
     for note in domain.notes:

@@ -10,6 +10,7 @@ import click
 
 from jointadapt.config import RUN_OPTIONS
 from jointadapt.errors import UserError
+from jointadapt.inputs.options import InputOptions
 from jointadapt.methods.registry import all_options, options_of
 from jointadapt.runtime.options import Option
 
@@ -67,6 +68,24 @@ def option_flags(without: type | None = None) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+def input_flags(*names: str) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command the flags of these options of a run's input (`take_inputs`)."""
+
+    def decorate(command: Command) -> Command:
+        flags = [_flag(RUN_OPTIONS[name]) for name in names]
+        typing.cast(Any, command).__click_params__ = [*flags[::-1], *getattr(command, "__click_params__", [])]
+        return command
+
+    return decorate
+
+
+def take_inputs(options: dict[str, Any]) -> dict[str, Any]:
+    """Return, and take out of the options of a command, those of the input that were given."""
+    names = [name for name in options if name in InputOptions.__dataclass_fields__]
+    given = {name: value for name in names if (value := options.pop(name)) is not None}
+    return {name: RUN_OPTIONS[name].check(value) for name, value in given.items()}
 
 
 def model_flags(command: Command) -> Command:

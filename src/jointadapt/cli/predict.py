@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jointadapt.cli.flags import model_flags
+from jointadapt.cli.flags import input_flags, model_flags, take_inputs
 from jointadapt.cli.printing import as_json, output, print_json, track
 
 
@@ -14,6 +14,7 @@ from jointadapt.cli.printing import as_json, output, print_json, track
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--out", "-o", help="CSV file to write instead of standard output.")
 @model_flags
+@input_flags("label_column", "domain_column", "target_domain")
 @as_json
 def predict(run: str, paths: tuple[str, ...], out: str | None, json_: bool, **of_model: Any) -> None:
     """Print class and probability for new data, as CSV: image files, folders, image lists or arrays."""
@@ -21,8 +22,10 @@ def predict(run: str, paths: tuple[str, ...], out: str | None, json_: bool, **of
     from jointadapt.runs.folder import write_predictions
     from jointadapt.runs.model import Model
 
+    given = take_inputs(of_model)
     model = Model.load(run, **of_model)
-    read = read_paths(paths, track=track(json_), reading=model.config.reading)
+    reading = model.config.reading_again(**given)
+    read = read_paths(paths, track=track(json_), reading=reading)
     domains = [model.inputs.target(domain) for domain in read]
     results = [(domain, model.predict_proba(domain, track(json_))) for domain in domains]
     for domain in domains:

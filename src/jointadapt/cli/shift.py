@@ -5,12 +5,15 @@ from typing import Any
 
 import click
 
+from jointadapt.cli.flags import input_flags, take_inputs
 from jointadapt.cli.printing import as_json, print_json, track
+from jointadapt.errors import UserError
+from jointadapt.inputs.options import InputOptions
 
 
 @click.command(short_help="Test whether two domains differ.")
 @click.argument("source")
-@click.argument("target")
+@click.argument("target", required=False)
 @click.option("--run", help="Run folder: also test its model's features and predictions jointly.")
 @click.option(
     "--backbone", default="auto", help="Backbone for images, as in `jointadapt train`. [resnet50, or the run's]"
@@ -27,9 +30,12 @@ from jointadapt.cli.printing import as_json, print_json, track
 @click.option("--level", type=float, default=0.05, help="Significance level. [0.05]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the random numbers. [0]")
 @click.option("--out", metavar="FOLDER", help="Also write shift.json and the plot, null.svg and null.png, there.")
+@input_flags("kind", "label_column", "domain_column", "source_domain", "target_domain", "missing")
 @as_json
-def shift(source: str, target: str, run: str | None, out: str | None, json_: bool, **options: Any) -> None:
-    """Test whether SOURCE and TARGET differ: images by a backbone's features, arrays as they are.
+def shift(source: str, target: str | None, run: str | None, out: str | None, json_: bool, **options: Any) -> None:
+    """Test whether SOURCE and TARGET differ: images by a backbone's features, arrays and tables as they are.
+
+    One table may hold both: leave TARGET out, and name its --domain-column.
 
     With --run, also whether the trained model's features and predictions still differ. Give it held-out
     examples: those that the run was trained on have been matched by the training.
@@ -38,7 +44,11 @@ def shift(source: str, target: str, run: str | None, out: str | None, json_: boo
 
     if out is not None:
         check_shift_folder(out)
-    found = measure_shift(source, target, run, track=track(json_), **options)
+    given = take_inputs(options)
+    inputs = InputOptions(**given) if given else None
+    if target is None and not (inputs and inputs.splits_table):
+        raise UserError("no target is given; where one table holds both, name its --domain-column and --target-domain.")
+    found = measure_shift(source, target or source, run, inputs=inputs, track=track(json_), **options)
     for note in found.notes:
         warnings.warn(note, stacklevel=1)
     if out is not None:

@@ -40,7 +40,7 @@ class Ready:
     def domain(self, name: str) -> Domain:
         """Return a domain with its rows."""
         domain = self.domains[name]
-        if domain.holds_images:
+        if not domain.holds_arrays:
             return domain
         return replace(domain, content=torch.load(self.tensors, mmap=True, weights_only=True)[name])
 
@@ -68,6 +68,6 @@ def shared_data(comparison: Comparison, configs: Sequence[Config], track: Track)
             backbone = built if lost else PrecomputedFeatures(built.widths, built.digest())
     with tempfile.TemporaryDirectory(prefix="jointadapt-") as folder:
         file = Path(folder) / "rows.pt"
-        torch.save({n: d.rows(range(len(d))) for n, d in domains.items() if not d.holds_images}, file)
-        slim = {n: d if d.holds_images else replace(d, content=torch.empty(0)) for n, d in domains.items()}
+        torch.save({n: d.rows(range(len(d))) for n, d in domains.items() if d.holds_arrays}, file)
+        slim = {n: replace(d, content=torch.empty(0)) if d.holds_arrays else d for n, d in domains.items()}
         yield Ready(slim, file, name, backbone)

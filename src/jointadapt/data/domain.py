@@ -12,7 +12,7 @@ from jointadapt.data.images import Picture, open_rgb, read_image
 from jointadapt.data.kinds import RowKind
 from jointadapt.data.labels import UNLABELLED, check_spellings, counted_otherwise, translate_classes
 from jointadapt.data.mapped import MappedRows
-from jointadapt.data.table_rows import TableRows
+from jointadapt.data.table_rows import TableRows, some_names
 from jointadapt.data.traces import trace
 from jointadapt.errors import UserError
 
@@ -31,6 +31,7 @@ class Domain:
         classes: the names of the classes.
         items: what a row is called in predictions.
         notes: what its reader noticed and the user should hear.
+        columns: the names of the columns of rows (n, d), where they have any.
         kind: what a row is.
         ready: the rows are as a network is handed them: nothing is left to be done to them (`jointadapt.inputs`).
         white: the value of white in the pixels as they came; they were divided by it.
@@ -45,6 +46,7 @@ class Domain:
     items: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
     skipped: int = 0
+    columns: tuple[str, ...] = ()
     kind: RowKind = "features"
     ready: bool = False
     white: float = 1.0
@@ -58,6 +60,11 @@ class Domain:
     def holds_images(self) -> bool:
         """Whether rows are image files, to be decoded and transformed."""
         return isinstance(self.content, tuple)
+
+    @property
+    def holds_arrays(self) -> bool:
+        """Whether rows are numbers, in memory or on disk; no image files, and no columns of a table yet."""
+        return isinstance(self.content, Tensor | MappedRows)
 
     @cached_property
     def labelled(self) -> bool:
@@ -121,6 +128,11 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
 
     Rows of a class the source lacks become unlabelled: they are predicted, but no accuracy can count them.
     """
+    if not source.labelled and isinstance(source.content, TableRows):
+        raise UserError(
+            f"the source {source.name!r} has no labels; name the column that holds them with --label-column (its "
+            f"columns: {some_names(source.content.names)})."
+        )
     if not source.labelled:
         raise UserError(
             f"the source {source.name!r} has no labels; give a folder with one subfolder a class, an image list, "

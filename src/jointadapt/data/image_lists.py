@@ -15,7 +15,9 @@ from jointadapt.data.arrays import LABEL_KEYS
 from jointadapt.data.domain import Domain
 from jointadapt.data.image_files import is_image
 from jointadapt.data.image_folders import from_files
+from jointadapt.data.kinds import AS_IT_SAYS, Reading
 from jointadapt.data.labels import no_label_of_list
+from jointadapt.data.parts import column_named, part_of
 from jointadapt.data.relocate import locate
 from jointadapt.errors import UserError, as_user_error
 
@@ -64,9 +66,16 @@ class ImageList:
     lines: list[int]
     header: tuple[str, ...] | None
 
-    def labels(self) -> list[str | None]:
+    def column(self, name: str) -> list[str | None] | None:
+        """Return what stands in the column of a name; None where there is none."""
+        found = column_named(self.header or (), name) if name else None
+        if found is None or self.header is None:
+            return None
+        return [_label(fields, self.header.index(found)) for fields in self.fields]
+
+    def labels(self, reading: Reading = AS_IT_SAYS) -> list[str | None]:
         """Return the label of each picture; a `UserError` for a picture that has several."""
-        column = self._label_column()
+        column = self._label_column(reading)
         found = [_label(fields, column) for fields in self.fields]
         for name, line, fields in zip(self.names, self.lines, self.fields, strict=True):
             several = fields if column is None else SEVERAL.findall(fields[column] if column < len(fields) else "")
@@ -82,16 +91,17 @@ class ImageList:
                 raise UserError(f"{self.path} gives {name} two labels, {first[name]} and {label}; leave one.")
         return found
 
-    def _label_column(self) -> int | None:
+    def _label_column(self, reading: Reading) -> int | None:
         """Return which of the fields is the label; None where a line has one at most, or all would have to be."""
         if not self.header:
             return 0 if max(map(len, self.fields), default=0) <= 1 else None
         named = [name.lower() for name in self.header]
-        known = [named.index(key) for key in LABEL_KEYS if key in named]
-        others = [index for index, name in enumerate(named) if name not in BESIDE]
+        keys = (reading.label_column.lower(),) if reading.label_column else LABEL_KEYS
+        known = [named.index(key) for key in keys if key in named]
+        others = [i for i, name in enumerate(named) if name not in (*BESIDE, reading.domain_column.lower())]
         if not known and len(others) > 1:
             raise UserError(
-                f"{self.path}: which of its columns {', '.join(self.header)} is the label? Name it {LABEL_KEYS[1]}."
+                f"{self.path}: which of its columns {', '.join(self.header)} is the label? Name it with --label-column."
             )
         return (known or others or [0])[0]
 
@@ -226,7 +236,7 @@ def read_image_list(path: Path) -> Domain:
     return from_files(paths, labels, path.stem, unlabelled=no_label_of_list(labels, path.stem))
 
 
-def image_list_of(path: Path) -> Domain | None:
+def image_list_of(path: Path, reading: Reading = AS_IT_SAYS) -> Domain | None:
     """Return the images that a CSV names, as Kaggle's `filename,label`; None of a table that names none.
 
     One with columns of numbers beside name and label is a table, whose rows are called by their images.
@@ -242,8 +252,9 @@ def image_list_of(path: Path) -> Domain | None:
             f"{path} names images, and {len(missing)} of {len(places)} are not there, the first is {missing[0]}; they "
             f"are looked for in {path.parent} and the folders in it."
         )
-    labels = listed.labels()
-    return from_files([*filter(None, places)], labels, path.stem, unlabelled=no_label_of_list(labels, path.stem))
+    labels = listed.labels(reading)
+    domain = from_files([*filter(None, places)], labels, path.stem, unlabelled=no_label_of_list(labels, path.stem))
+    return part_of(domain, listed.column(reading.domain_column), listed.header or (), reading, str(path))
 
 
 def _is_of_images(path: Path) -> bool:

@@ -17,9 +17,16 @@ class Reading:
 
     Args:
         kind: what its arrays are.
+        label_column: the column of a table that holds the label; "": the one that is called so.
+        domain_column: the column of a table that says which domain a row is of; no feature.
+        only, but: the one domain whose rows are read, or the one whose rows are not.
     """
 
     kind: Kind = "auto"
+    label_column: str = ""
+    domain_column: str = ""
+    only: str = ""
+    but: str = ""
 
 
 AS_IT_SAYS = Reading()

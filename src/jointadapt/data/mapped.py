@@ -17,18 +17,20 @@ MAGIC = b"\x93NUMPY"
 class MappedRows:
     """Rows (n, d) of a file, given out as float32 tensors; what was read is not kept.
 
-    A slice, or a list of row numbers, gives a tensor; `select` gives a view, and reads nothing.
+    A slice, or a list of row numbers, gives a tensor; `select` and `of_columns` give views, and read nothing.
     """
 
-    def __init__(self, array: np.memmap, index: np.ndarray | None = None) -> None:
-        self.array, self.index = array, index
-        self.shape = (len(array) if index is None else len(index), array.shape[1])
+    def __init__(self, array: np.memmap, index: np.ndarray | None = None, columns: np.ndarray | None = None) -> None:
+        self.array, self.index, self.columns = array, index, columns
+        rows, width = array.shape
+        self.shape = (rows if index is None else len(index), width if columns is None else len(columns))
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | Sequence[int], /) -> Tensor:
         chosen = self.array[rows if self.index is None else self.index[rows]]
+        chosen = chosen if self.columns is None else chosen[:, self.columns]
         tensor = torch.from_numpy(np.array(chosen, dtype=np.float32))
         if isinstance(self.array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             self.array.base.madvise(mmap.MADV_DONTNEED)  # or the pages read so far would all stay mapped
@@ -37,7 +39,12 @@ class MappedRows:
     def select(self, rows: Sequence[int]) -> "MappedRows":
         """Return the chosen rows, unread."""
         chosen = np.asarray(rows, dtype=np.int64)
-        return MappedRows(self.array, chosen if self.index is None else self.index[chosen])
+        return MappedRows(self.array, chosen if self.index is None else self.index[chosen], self.columns)
+
+    def of_columns(self, columns: Sequence[int]) -> "MappedRows":
+        """Return the rows with the chosen columns only, in this order."""
+        chosen = np.asarray(columns, dtype=np.int64)
+        return MappedRows(self.array, self.index, chosen if self.columns is None else self.columns[chosen])
 
 
 def map_rows(path: Path, least: int, name: Path | None = None) -> MappedRows | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from jointadapt.data.arrays import from_arrays, from_chosen, read_npy, read_npz
+from jointadapt.data.delimited import OPENERS
 from jointadapt.data.domain import UNLABELLED, Domain
 from jointadapt.data.image_files import is_image, is_picture_within
 from jointadapt.data.image_folders import read_folder, read_shards, readable
@@ -14,12 +15,15 @@ from jointadapt.data.image_lists import image_list_of, read_image_list
 from jointadapt.data.kinds import AS_IT_SAYS, Reading
 from jointadapt.data.mat_idx import idx_labels, is_idx, read_idx, read_mat
 from jointadapt.data.signals import as_signals
-from jointadapt.data.tables import read_csv, read_parquet
+from jointadapt.data.tables import read_csv, read_feather, read_parquet
 from jointadapt.errors import UserError
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
 
-KINDS = "a folder of images, an image list (.txt), a .tar of images, or arrays (.npz, .npy, .mat, .csv, .parquet)"
+KINDS = (
+    "a folder of images, an image list (.txt), a .tar of images, arrays (.npz, .npy, .mat), or a table (.csv, .tsv, "
+    ".parquet, .feather)"
+)
 
 
 def read_domain(
@@ -37,8 +41,9 @@ def read_domain(
     * `.mat`: the same, also `fts`, `feas`, `fea` and `gnd`; transposed where the labels' number says so; images
       (n, h, w, c) or (h, w, c, n); of SVHN's labels 10 is the digit 0;
     * MNIST's `…images-idx3-ubyte`, `.gz` or not, labels in `…labels-idx1-ubyte` beside it;
-    * `.csv`, `.parquet`: numeric columns are features, a column `label` (also y, labels, class, target) the labels;
-      of a larger `.parquet` the features are copied to the cache, and stay on disk.
+    * `.csv`, `.tsv`, packed by `.gz`, `.bz2` or `.xz` or not, `.parquet`, `.feather`: named columns are features, a
+      column `label` (also y, labels, class, target) the labels; of a larger `.parquet` the numbers are copied to the
+      cache, and stay on disk. A `.csv` that names image files is a list of images.
 
     Unreadable images are named, left out and counted; more than a fifth of them is an error.
     """
@@ -60,7 +65,8 @@ def read_unchecked(
         return read_folder(path)
     if is_idx(path):
         return from_arrays(*read_idx(path), path.stem, kind=reading.kind)
-    if (reader := READERS.get(path.suffix.lower())) is None:
+    suffixes = "".join(path.suffixes[-2:]).lower(), path.suffix.lower()  # .csv.gz, .csv
+    if (reader := next((READERS[suffix] for suffix in suffixes if suffix in READERS), None)) is None:
         raise UserError(f"{path} is of no known kind; give {KINDS}.")
     domain = reader(path, cache or default_cache(), track, reading)
     return as_signals(domain) if reading.kind == "signal" else domain
@@ -73,6 +79,7 @@ def labels_beside(path: Path) -> list[Path]:
 
 
 LISTS = (".txt", ".lst")
+TEXTS = (".csv", ".tsv", ".tab", ".data")
 Reader = Callable[[Path, Path, Track, Reading], Domain]
 """A file, the folder for what is kept of it, what shows progress, and how it is to be read → its domain."""
 
@@ -85,14 +92,22 @@ def _arrays(read: Callable[[Path, Reading], Domain]) -> Reader:
     return lambda path, cache, track, reading: read(path, reading)  # noqa: ARG005
 
 
+def _read_text(path: Path, reading: Reading) -> Domain:
+    """Return the images that a table names, else its rows."""
+    images = image_list_of(path, reading) if reading.kind in ("auto", "images") else None
+    return images or read_csv(path, reading)
+
+
 READERS: dict[str, Reader] = {
     **dict.fromkeys(LISTS, _images(read_image_list)),
     ".tar": _images(lambda path: read_shards([path], path.stem)),
     ".mat": _arrays(lambda path, reading: from_chosen(read_mat(path), path, reading)),
     ".npz": _arrays(read_npz),
     ".npy": _arrays(read_npy),
-    ".csv": _arrays(lambda path, reading: image_list_of(path) or read_csv(path, reading)),
     ".parquet": read_parquet,
+    **dict.fromkeys((".feather", ".arrow"), _arrays(read_feather)),
+    **dict.fromkeys(TEXTS, _arrays(_read_text)),
+    **{text + packed: _arrays(read_csv) for text in TEXTS for packed in OPENERS},
 }
 
 

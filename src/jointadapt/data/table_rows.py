@@ -69,6 +69,13 @@ def is_number(kind: pa.DataType) -> bool:
     return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether the values of a type, also of a dictionary's, are texts."""
+    types = pa.types
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
 def as_float64(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Return a column of numbers or truths as float64 (n,), NaN where a value is missing."""
     if pa.types.is_boolean(column.type):

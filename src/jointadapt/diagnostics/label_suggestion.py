@@ -79,8 +79,10 @@ def suggest_labels(
 
 def _read_target(run: str | Path, config: Config, target: str | Path | None, cache: Path, track: Track) -> Domain:
     """Return the target at a path, else the run's own: its path, or the second domain of its benchmark's task."""
-    if target or config.target:
-        return read_domain(target or config.target, cache, track, config.reading)
+    if target:
+        return read_domain(target, cache, track, config.reading)
+    if config.target:
+        return read_domain(config.target, cache, track, config.reading_of("target"))
     if not config.benchmark:
         raise UserError(f"{run} was trained on arrays in memory; name the target with --target.")
     benchmark = load_benchmark(config.benchmark)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from jointadapt.data import Domain, read_domain
-from jointadapt.data.kinds import AS_IT_SAYS
+from jointadapt.data.kinds import AS_IT_SAYS, Reading
 from jointadapt.data.mapped import MappedRows
 from jointadapt.discrepancy import Rows
 from jointadapt.errors import UserError
@@ -161,6 +161,7 @@ def measure_shift(
     permutations: int = 1000,
     level: float = 0.05,
     seed: int = 0,
+    inputs: InputOptions | None = None,
     cache: Path | None = None,
     workers: int = 0,
     track: Track = silent,
@@ -178,6 +179,7 @@ def measure_shift(
             takes them, where it cannot find its own.
         method, permutations, level: as `two_sample_test` takes them. More than about 20,000 examples: "cross".
         seed: of the permutations, and of random weights.
+        inputs: how files are read, and what is done to rows (`InputOptions`); of a run by default as it was trained.
 
     >>> from jointadapt.data import from_arrays
     >>> x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
@@ -192,11 +194,13 @@ def measure_shift(
     cache = cache or default_cache()
     model = None if run is None else _load(run, backbone, weights)
     paths = ["" if isinstance(given, Domain) else str(given) for given in (source, target)]
-    place = cache, track, AS_IT_SAYS if model is None else model.config.reading
-    pair = [given if isinstance(given, Domain) else read_domain(given, *place) for given in (source, target)]
-    pair = _ready(pair, model)
+    readings = _readings(inputs, model)
+    given = zip((source, target), readings, strict=True)
+    pair = [of if isinstance(of, Domain) else read_domain(of, cache, track, reading) for of, reading in given]
+    pair = _ready(pair, model, inputs or InputOptions())
     _check_pair(pair, model)
-    notes = [note for domain in pair for note in domain.notes] + _cost(pair, method) + _trained_on(run, paths)
+    notes = [*dict.fromkeys(note for domain in pair for note in domain.notes)]
+    notes += _cost(pair, method) + _trained_on(run, paths)
     notes += _of_recordings(pair, method)
     seen, of = pair, "examples as they are"
     if pair[0].holds_images:
@@ -224,12 +228,20 @@ def measure_shift(
     return Shift(described_s, described_t, tuple(tests), tuple(notes))
 
 
-def _ready(pair: Sequence[Domain], model: Model | None) -> list[Domain]:
+def _readings(inputs: InputOptions | None, model: Model | None) -> tuple[Reading, Reading]:
+    """Return how source and target are read: as the options say, else as the model was trained, else as they are."""
+    if inputs is None:
+        reading = AS_IT_SAYS if model is None else model.config.reading
+        return reading, reading
+    return inputs.reading_of("source"), inputs.reading_of("target")
+
+
+def _ready(pair: Sequence[Domain], model: Model | None, inputs: InputOptions) -> list[Domain]:
     """Return the domains as they are compared: as the model's network gets them, or brought to one shape."""
     source, target = pair
     if model is not None:
         return [model.inputs.source(source), model.inputs.target(target)]
-    return [*fit_inputs(InputOptions(), source, target)[1:]]
+    return [*fit_inputs(inputs, source, target)[1:]]
 
 
 def _load(run: str | Path, backbone: str | nn.Module, weights: str) -> Model:

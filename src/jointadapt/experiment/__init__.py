@@ -39,7 +39,7 @@ __all__ = ["Run", "device_of", "execute", "execute_prepared", "resume", "train"]
 @torch_defaults()
 def train(
     source: Given,
-    target: Given,
+    target: Given | None = None,
     out: str | Path | None = None,
     track: Track = silent,
     recipe: str | None = None,
@@ -50,7 +50,8 @@ def train(
 
     Args:
         source: a path (`read_domain`), arrays (x, y), or a `Domain`.
-        target: likewise; also x alone. Labels found there serve evaluation only.
+        target: likewise; also x alone. Labels found there serve evaluation only. None where it is in the same table as
+            the source (`domain_column`, `target_domain`).
         target_labels: labels of some target examples, to train on too: a file (`--target-labels`), item → class, or an
             array with None or NaN where there is none.
         out: the run folder to make; None leaves nothing on disk.
@@ -71,7 +72,7 @@ def train(
     options |= {"target_labels": str(target_labels)} if from_file and target_labels else {}
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
         config = make_config({**with_recipe(recipe, options), "out": folder})
-        domains = [as_domain(given, name, config.reading) for name, given in paths.items()]
+        domains = [as_domain(given, role, config.reading_of(role)) for role, given in paths.items()]
         labels = None if from_file else labels_by_item(domains[1], target_labels)
         run = execute(config, *domains, backbone=backbone, labels=labels, track=track)
     return run if out is not None else replace(run, folder=None)
@@ -194,8 +195,8 @@ def _read_domains(config: Config, source: Domain | None, target: Domain | None, 
     cache = Path(config.cache) if config.cache else default_cache()
     if config.benchmark or config.root or config.task:
         return read_task(config, cache, track)
-    source = source or read_role(config.source, "source", cache, track, config.reading)
-    return source, target or read_role(config.target, "target", cache, track, config.reading)
+    source = source or read_role(config.source, "source", cache, track, config.reading_of("source"))
+    return source, target or read_role(config.target, "target", cache, track, config.reading_of("target"))
 
 
 @contextmanager

@@ -61,12 +61,12 @@ class Prepared:
         return self.source.precomputed
 
 
-def as_domain(given: Given, name: str, reading: Reading = AS_IT_SAYS) -> Domain | None:
-    """Return what was given as a domain; None for a path, which is read once the cache is known."""
+def as_domain(given: Given | None, name: str, reading: Reading = AS_IT_SAYS) -> Domain | None:
+    """Return what was given as a domain; None for a path, which is read once the cache is known, and for nothing."""
     match given:
         case Domain():
             return given
-        case str() | Path():
+        case str() | Path() | None:
             return None
         case tuple():
             if len(given) != 2:
@@ -79,7 +79,8 @@ def as_domain(given: Given, name: str, reading: Reading = AS_IT_SAYS) -> Domain 
 def read_role(path: str, role: str, cache: Path, track: Track, reading: Reading) -> Domain:
     """Return the domain at a path; an error that names the flag where there is none."""
     if not path:
-        raise UserError(f"no {role} is given; name one with --{role}.")
+        part = f", or, where one table holds both, with --domain-column and --{role}-domain" if role == "target" else ""
+        raise UserError(f"no {role} is given; name one with --{role}{part}.")
     return read_domain(path, cache, track, reading)
 
 
@@ -179,7 +180,7 @@ def matched(config: Config, source: Domain, target: Domain) -> tuple[Inputs, Dom
         notes += (
             f"{' and '.join(small)} rows, fewer than a batch of {config.batch_size}: they repeat within a batch.",
         )
-    return inputs, source, target, (*source.notes, *target.notes, *notes)
+    return inputs, source, target, tuple(dict.fromkeys((*source.notes, *target.notes, *notes)))
 
 
 def workers(config: Config) -> int:

@@ -1,6 +1,6 @@
 """The options of how data is read, and of what is done to its rows before the network. It loads no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -29,8 +29,35 @@ class InputOptions:
     recenter: Annotated[
         bool, "Bring the mean covariance of each domain's channels to the identity (Euclidean alignment, for EEG)."
     ] = False
+    label_column: Annotated[str, "Column of a table that holds the label; by default the one called so."] = ""
+    domain_column: Annotated[str, "Column of a table that says of which domain a row is: one table, split in two."] = ""
+    source_domain: Annotated[str, "The source's name in that column; by default all but the target."] = ""
+    target_domain: Annotated[str, "The target's name in that column; by default all but the source."] = ""
+    missing: Annotated[
+        Literal["refuse", "fill"],
+        "Missing values of a table: refuse them, or fill them by the source's medians and say where they were.",
+    ] = "refuse"
 
     @property
     def reading(self) -> Reading:
-        """How files of the run's domains are read."""
-        return Reading(kind=self.kind)
+        """How files are read, whatever domains they hold."""
+        return Reading(kind=self.kind, label_column=self.label_column, domain_column=self.domain_column)
+
+    @property
+    def splits_table(self) -> bool:
+        """Whether one table holds both domains."""
+        return bool(self.domain_column and (self.source_domain or self.target_domain))
+
+    def reading_again(self, **given: str) -> Reading:
+        """Return how other files are read than those trained on: as they were, but for what is given now.
+
+        All domains of a table are read, but where the target's name is given.
+        """
+        now = replace(self, **given)
+        return now.reading_of("target") if given.get("target_domain") else now.reading
+
+    def reading_of(self, role: str) -> Reading:
+        """Return how the source, or the target, is read."""
+        domains = self.source_domain, self.target_domain
+        only, but = domains if role == "source" else domains[::-1]
+        return replace(self.reading, only=only, but="" if only else but)

@@ -12,8 +12,9 @@ from jointadapt.inputs.options import InputOptions
 from jointadapt.inputs.pictures import Pictures
 from jointadapt.inputs.pixel_range import PixelRange
 from jointadapt.inputs.signals import Signals
+from jointadapt.inputs.table import TableColumns
 
-STEPS: tuple[type[InputStep], ...] = (PixelRange, Pictures, Signals)
+STEPS: tuple[type[InputStep], ...] = (TableColumns, PixelRange, Pictures, Signals)
 PREFIX = "inputs."
 
 
