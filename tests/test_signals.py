@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pyarrow import parquet
 from scipy.io import savemat
 
-from jointadapt import Model, from_arrays, read_domain, train
+from jointadapt import AdaptedClassifier, Model, from_arrays, read_domain, train
 from jointadapt.cli import cli
 from jointadapt.comparison.plan import plan
 from jointadapt.comparison.run import compare
@@ -306,6 +306,18 @@ def test_a_trace_is_a_picture():
     picture = thumbnail(synthetic_bearings(4, 64), 0)
     assert picture is not None
     assert picture.size == (128, 128)
+
+
+def test_the_estimator_takes_signals_and_answers_for_recordings(recordings):
+    x, y = recordings
+    options = {"window": 50, "representation": "fft"}
+    classifier = AdaptedClassifier(kind="signal", steps=4, batch_size=8, options=options).fit(x, y, X_target=x + 1)
+    assert classifier.predict(x).shape == (10,)
+    by_window = classifier.model_.predict_proba(from_arrays(x, kind="signal")).numpy()
+    assert np.allclose(classifier.predict_proba(x), by_window.reshape(10, 4, 2).mean(1), atol=EXACT)
+    assert classifier.diagnosis_ is not None
+    plain = AdaptedClassifier(kind="signal", steps=2, batch_size=8).fit(x[:, 0], y, X_target=x[:, 0])
+    assert plain.predict(x[:, 0]).shape == (10,)
 
 
 # Bearings

@@ -20,7 +20,9 @@ from jointadapt.diagnostics.shift_kind import diagnose
 from jointadapt.errors import UserError, unknown_name
 from jointadapt.estimator.given import Target, split_domains, target_of
 from jointadapt.estimator.scaling import scaled_alone
+from jointadapt.evaluation.predict import mean_by_group
 from jointadapt.experiment import Run, train
+from jointadapt.inputs.signals import spectra
 from jointadapt.methods import Method
 from jointadapt.runs.summary import DiagnosisSummary
 from jointadapt.runtime.torch_defaults import torch_defaults
@@ -243,10 +245,12 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
 
     @torch_defaults()
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probability of each class of `classes_`, (n, classes)."""
+        """Return the probability of each class of `classes_`, (n, classes); of a recording the mean of its windows'."""
         check_is_fitted(self)
         rows = np.asarray(validate_data(self, X, reset=False, **self._dimensions(X)))
-        return self.model_.predict_proba(from_arrays(rows, None, "X", kind=self._kind)).numpy()
+        domain = self.model_.inputs.target(from_arrays(rows, None, "X", kind=self._kind))
+        found = self.model_.predict_proba(domain)
+        return (found if domain.groups is None else mean_by_group(found, domain.groups)).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class of each row, (n,)."""
@@ -255,5 +259,6 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _matrix(domain: Domain) -> np.ndarray:
-    """Return the rows of arrays in memory as a matrix."""
+    """Return the rows of arrays in memory as a matrix; of signals their spectra."""
+    domain = spectra(domain) if domain.kind == "signal" else domain
     return domain.rows(range(len(domain))).flatten(1).numpy()

@@ -51,3 +51,15 @@ def network_outputs(
             f"{domain.items[bad[0]]}; remove such rows, or bring the features to one scale."
         )
     return ModelOutputs(torch.cat(features), torch.cat(probabilities))
+
+
+def mean_by_group(probabilities: Tensor, groups: Tensor) -> Tensor:
+    """Return the mean probabilities (groups, classes) of each group's rows, in the order of the groups' numbers.
+
+    >>> mean_by_group(torch.tensor([[1.0, 0], [0, 1], [0, 1]]), torch.tensor([4, 4, 7]))
+    tensor([[0.5000, 0.5000],
+            [0.0000, 1.0000]])
+    """
+    names, own = groups.unique(return_inverse=True)
+    total = torch.zeros(len(names), probabilities.shape[1]).index_add(0, own, probabilities)
+    return total / own.bincount()[:, None]

@@ -21,7 +21,7 @@ class InputOptions:
     window: Annotated[int, Field(ge=0), "Cut signals into windows of so many samples; 0: they stay whole."] = 0
     stride: Annotated[int, Field(ge=0), "Samples from one window's start to the next; 0: windows do not overlap."] = 0
     representation: Annotated[
-        Representation, "Signals as samples, as magnitudes of their Fourier transform, or as log-spectrograms."
+        Representation, "Signals as samples, as log(1 + magnitudes of their Fourier transform), or as log-spectrograms."
     ] = "raw"
     zscore: Annotated[
         bool | Literal["auto"], "Bring each window to mean 0 and deviation 1; auto: unless --recenter is given."

@@ -28,7 +28,7 @@ class Signals(InputStep):
         shape: (channels, time) of a window.
         stride: samples from the start of one window to that of the next; 0: recordings are no longer than a window.
         zscore: each window is brought to mean 0 in each channel, and to deviation 1 over all of them.
-        representation: the samples, the magnitudes of their Fourier transform, or log-spectrograms.
+        representation: the samples, log(1 + magnitudes of their Fourier transform), or log-spectrograms.
         recentring: the matrices (channels, channels) that source and target are multiplied by; none: they are not.
     """
 
@@ -165,8 +165,12 @@ def magnitudes(rows: Float[Tensor, "n channels time"]) -> Float[Tensor, "n chann
 
 
 def spectra(domain: Domain) -> Domain:
-    """Return a domain of signals as rows of numbers that can be compared, wherever each begins: their `magnitudes`."""
-    return replace(domain, content=magnitudes(domain.rows(range(len(domain)))).flatten(1), kind="features")
+    """Return a domain of signals as rows of numbers that can be compared, wherever each begins: log(1 + `magnitudes`).
+
+    Without the logarithm the few strongest lines are all that counts, and what a sensor's filter does to them.
+    """
+    rows = magnitudes(domain.rows(range(len(domain)))).log1p()
+    return replace(domain, content=rows.flatten(1), kind="features")
 
 
 def log_spectrograms(rows: Float[Tensor, "n channels time"]) -> Float[Tensor, "n channels frequencies frames"]:
