@@ -85,6 +85,27 @@ def test_features_of_a_deep_picture_are_of_its_domains_range(tmp_path: Path) -> 
     assert fingerprint(first[:1]) != fingerprint(other[2:])
 
 
+def test_a_model_keeps_the_range_of_its_domains(tmp_path: Path, command: Command) -> None:
+    """A dark picture alone is predicted as it is among the others, where white is 4,095."""
+    for number, name in enumerate("st"):
+        draw_folder(tmp_path / name, 3, seed=number)
+        for picture in (tmp_path / name).rglob("*.png"):
+            with Image.open(picture) as opened:
+                pixels = np.asarray(opened.convert("L"), dtype=np.uint16) * (16 if picture.stem == "0" else 1)
+            Image.fromarray(pixels).save(picture)
+    network = ("--backbone", "squeezenet1_1", "--weights", "none", "--no-baseline", "--no-report", "--steps", 2)
+    run = tmp_path / "run"
+    domains = ("--source", tmp_path / "s", "--target", tmp_path / "t")
+    assert command("train", *domains, *network, "--out", run).code == 0
+    among = {line.partition(",")[0]: line.split(",")[:3] for line in (run / "predictions.csv").read_text().splitlines()}
+    dark = str(tmp_path / "t" / "cat" / "1.png")
+    alone = command("predict", run, dark)
+    assert "255 for white, unless a model brings the range" in alone.err
+    item, predicted, probability = alone.out.splitlines()[1].split(",")[:3]
+    assert [item, predicted] == among[dark][:2]
+    assert float(probability) == pytest.approx(float(among[dark][2]), abs=1e-5)
+
+
 def test_a_picture_of_nan_is_no_picture(tmp_path: Path) -> None:
     folder = write_deep(tmp_path / "t", BASE.astype(np.float32))
     for number in range(4):

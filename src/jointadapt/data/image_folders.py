@@ -140,5 +140,6 @@ def _notes(domain: Domain, checked: Checked) -> Iterator[str]:
     if (black, white) != (0, FULL):
         yield (
             f"{domain.name}: {len(checked.deep)} images are of more than 8 bits, with numbers from "
-            f"{checked.depth.low:g} to {checked.depth.high:g}; {black:g} is taken for black and {white:g} for white."
+            f"{checked.depth.low:g} to {checked.depth.high:g}; {black:g} is taken for black and {white:g} for white, "
+            "unless a model brings the range that it was trained with."
         )

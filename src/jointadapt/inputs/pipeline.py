@@ -8,13 +8,14 @@ from torch import Tensor
 
 from jointadapt.data import Domain
 from jointadapt.inputs.base import InputStep
+from jointadapt.inputs.depth import Depth
 from jointadapt.inputs.options import InputOptions
 from jointadapt.inputs.pictures import Pictures
 from jointadapt.inputs.pixel_range import PixelRange
 from jointadapt.inputs.signals import Signals
 from jointadapt.inputs.table import TableColumns
 
-STEPS: tuple[type[InputStep], ...] = (TableColumns, PixelRange, Pictures, Signals)
+STEPS: tuple[type[InputStep], ...] = (TableColumns, Depth, PixelRange, Pictures, Signals)
 PREFIX = "inputs."
 
 
