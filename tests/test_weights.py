@@ -147,3 +147,19 @@ def test_what_was_taken_of_a_file_is_told_by_train_and_shift(tmp_path: Path, com
     ):
         assert outcome.code == 0, outcome.err
         assert "of its 'model' those below 'module.' are taken" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("scale", "code", "says"), [(0.0, 0, "makes the same features of all 6 rows"), (1e30, 2, "makes NaN")]
+)
+def test_features_that_say_nothing_are_told(
+    tmp_path: Path, command: Command, scale: float, code: int, says: str
+) -> None:
+    for name, seed in (("a", 0), ("b", 7)):
+        draw_folder(tmp_path / name, 3, seed=seed)
+    torch.manual_seed(0)
+    weights = {key: scale * x for key, x in torchvision.models.squeezenet1_1(weights=None).state_dict().items()}
+    network = ("--backbone", "squeezenet1_1", "--weights", saved(tmp_path, weights))
+    outcome = command("shift", tmp_path / "a", tmp_path / "b", *network, "--permutations", 19)
+    assert outcome.code == code
+    assert says in outcome.err

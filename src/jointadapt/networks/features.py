@@ -1,6 +1,7 @@
 """A frozen backbone runs once: what it makes of a domain, and who decides that."""
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,12 +96,30 @@ class FeatureExtractor:
             return torch.cat(embedding(x.to(self.device)), 1)
 
         if not domain.holds_images:
-            return _embedded(domain, embed, self.track)
+            return _checked(_embedded(domain, embed, self.track), self.name)
         if self.backbone.preprocessing is None:
             raise UserError(f"the backbone {self.name!r} is for arrays; for image files choose another, as resnet50.")
         key = f"{self.name} {self.backbone.digest()}" + (f" {self.backbone.probe()}" if self.backbone.own else "")
         transform = self.backbone.preprocessing.evaluation()
-        return extract(domain, embed, transform, key, self.cache, self.workers, track=self.track)
+        return _checked(extract(domain, embed, transform, key, self.cache, self.workers, track=self.track), self.name)
+
+
+def _checked(domain: Domain, name: str) -> Domain:
+    """Return a domain of features; those that are not finite are a `UserError`, those that are all one are told."""
+    features = domain.rows(range(len(domain)))
+    bad = int((~torch.isfinite(features)).any(1).sum())
+    if bad:
+        raise UserError(
+            f"the backbone {name} makes NaN or infinite features of {bad} of the {len(domain)} rows of {domain.name}; "
+            "are its weights those of a training that went well? Give others with --weights."
+        )
+    if len(domain) > 1 and (features == features[0]).all():
+        warnings.warn(
+            f"the backbone {name} makes the same features of all {len(domain)} rows of {domain.name}: are its weights "
+            "zero, or the rows all alike? Nothing can be told apart by them.",
+            stacklevel=2,
+        )
+    return domain
 
 
 @torch.inference_mode()
