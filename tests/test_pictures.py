@@ -121,6 +121,16 @@ def test_pictures_that_are_nearly_black_are_told(tmp_path: Path) -> None:
     assert "nearly black, with no value above 15 of 255" in read_domain(folder).notes[0]
 
 
+def test_a_path_that_is_none_is_told_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("https://host/s.csv", "s3://bucket/photos", "file:///data/s.npz"):
+        with pytest.raises(UserError, match=f"{address} is an address, and files are read from this machine"):
+            read_domain(address)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    draw_folder(tmp_path / "photos", 1)
+    with pytest.raises(UserError, match=f"the shell has left its ~ alone; give {tmp_path}/photos"):
+        read_domain("~/photos")
+
+
 # Strips
 
 

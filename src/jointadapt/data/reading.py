@@ -1,5 +1,6 @@
 """A path → a domain: folders of images, the field's image lists, arrays."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,14 +48,25 @@ def read_domain(
 
     Unreadable images are named, left out and counted; more than a fifth of them is an error.
     """
-    path = Path(path)
+    given, path = str(path), Path(path)
     if not path.exists():
-        near = sorted(other.name for other in path.parent.iterdir())[:8] if path.parent.is_dir() else []
-        hint = f"{path.parent} holds {', '.join(near)}" if near else f"{path.parent} does not exist or is empty"
-        raise UserError(f"{path} does not exist; {hint}. Give {KINDS}.")
+        raise _absent(given)
     cache = cache or default_cache()
     domain = read_unchecked(path, cache, track, reading)
     return readable(domain, cache, track) if domain.holds_images else domain
+
+
+def _absent(given: str) -> UserError:
+    """Return the error of a path where nothing is: an address, a name that the shell was to replace, or a wrong one."""
+    path = Path(given)
+    if re.match(r"\w+://?", given):
+        return UserError(f"{given} is an address, and files are read from this machine: fetch it, and give its path.")
+    replaced = path.expanduser() if given.startswith("~") else None
+    if replaced is not None and replaced.exists():
+        return UserError(f"{given} does not exist, as the shell has left its ~ alone; give {replaced}.")
+    near = sorted(other.name for other in path.parent.iterdir())[:8] if path.parent.is_dir() else []
+    hint = f"{path.parent} holds {', '.join(near)}" if near else f"{path.parent} does not exist or is empty"
+    return UserError(f"{path} does not exist; {hint}. Give {KINDS}.")
 
 
 def read_unchecked(
