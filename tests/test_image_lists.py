@@ -106,7 +106,9 @@ def test_several_labels_are_refused_by_name(here: Path, content: str, says: str)
 
 def csv_of(folder: Path, content: str) -> Domain | None:
     (folder / "train.csv").write_text(content)
-    return image_list_of(folder / "train.csv")
+    found = image_list_of(folder / "train.csv")
+    assert found is None or read_domain(folder / "train.csv").items == found.items
+    return found
 
 
 @pytest.mark.parametrize(

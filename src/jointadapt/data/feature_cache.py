@@ -34,7 +34,7 @@ def extract(
 
     Args:
         embed: a batch of images (b, 3, h, w) → features (b, d).
-        key: names the weights of `embed`; with the transform and the files (names, sizes, times) it is the cache's key.
+        key: names the weights of `embed`; with the transform and the files, by `fingerprint`, it is the cache's key.
     """
     assert isinstance(domain.content, tuple)
     digest = hashlib.sha256(f"{key}\n{transform}\n{fingerprint(domain.content)}".encode()).hexdigest()[:32]
