@@ -17,7 +17,7 @@ from jointadapt.data.mapped import map_rows
 from jointadapt.data.named_arrays import Chosen, choose, read_array
 from jointadapt.data.pixels import as_pixels
 from jointadapt.errors import UserError, as_user_error
-from jointadapt.runtime.containers import as_numbers
+from jointadapt.runtime.containers import as_numbers, is_annotated, is_frame
 
 T = TypeVar("T")
 
@@ -49,8 +49,10 @@ def from_arrays(
 
     Args:
         x: (n, d) features; (n, h, w), (n, h, w, channels) or (n, channels, h, w) images; (n, time) or
-            (n, channels, time) signals. An array, a tensor on any device, a sparse matrix.
-        y: a label for each row; `data.labels` has every rule. None, NaN, "" and "NA" are missing.
+            (n, channels, time) signals. An array, a tensor on any device, a sparse matrix, a frame of pandas, polars or
+            pyarrow, a `Dataset` of Hugging Face, AnnData; columns of these keep their names.
+        y: a label for each row, or of a frame the name of the column that holds it; `data.labels` has every rule. None,
+            NaN, "" and "NA" are missing.
         name: what people call the domain.
         items: what its rows are called.
         unlabelled: a further value that means "no label", as −1 in scikit-learn's semi-supervised learning. Otherwise
@@ -61,6 +63,10 @@ def from_arrays(
     reach to 255; which axis holds the channels is told by its length (`data.pixels`). All else stays as it is. What was
     not self-evident is a note of the domain.
     """
+    if is_frame(x) or is_annotated(x):
+        from jointadapt.data.frames import from_frame  # which makes use of all else here
+
+        return from_frame(x, y, name, items, unlabelled)
     x = as_numbers(x, name)
     if x.ndim not in AXES[kind] or not len(x):
         hint = "; give a single feature a second axis, x[:, None]" if x.ndim == 1 and len(x) else ""
@@ -128,6 +134,12 @@ def read_npy(path: Path, reading: Reading = AS_IT_SAYS) -> Domain:
         return from_arrays(_load(path, _numbers), y, path.stem, kind=reading.kind)
     labels, classes, notes = encode_labels(y, len(rows), path.stem)
     return Domain(path.stem, rows, labels, classes, tuple(row_names(len(rows))), notes)
+
+
+def labels_of(path: Path) -> Path | None:
+    """Return the file with the labels of the rows in a `.npy` file; None where there is none."""
+    places = path.with_suffix(".labels.npy"), path.with_name(f"{path.stem}_labels.npy")
+    return next((place for place in places if place.exists()), None)
 
 
 def read_npz(path: Path, reading: Reading = AS_IT_SAYS) -> Domain:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from jointadapt.data.arrays import from_arrays, from_chosen, read_npy, read_npz
+from jointadapt.data.arrays import from_arrays, from_chosen, labels_of, read_npy, read_npz
 from jointadapt.data.delimited import OPENERS
 from jointadapt.data.domain import UNLABELLED, Domain
 from jointadapt.data.image_files import is_image, is_picture_within
@@ -86,8 +86,9 @@ def read_unchecked(
 
 def labels_beside(path: Path) -> list[Path]:
     """Return the file with the labels of a `.npy` or of MNIST's images, if it is there."""
-    beside = idx_labels(path) if is_idx(path) else path.with_suffix(".labels.npy")
-    return [beside] if (is_idx(path) or path.suffix == ".npy") and beside.exists() else []
+    if path.suffix == ".npy":
+        return [beside] if (beside := labels_of(path)) else []
+    return [idx_labels(path)] if is_idx(path) and idx_labels(path).exists() else []
 
 
 LISTS = (".txt", ".lst")

@@ -140,7 +140,7 @@ def from_table(
 
 def _of_roles(content: Any, table: pa.Table, roles: Roles, name: str, notes: Sequence[str]) -> Domain:
     """Return a domain of rows whose labels and names are columns of a table."""
-    label, items = (None if role is None else _values(table.column(role)) for role in (roles.label, roles.item))
+    label, items = (None if role is None else column_values(table.column(role)) for role in (roles.label, roles.item))
     labels, classes, told = encode_labels(label, table.num_rows, name)
     names = map(str, items) if items is not None else row_names(table.num_rows)
     return Domain(name, content, labels, classes, tuple(names), (*told, *notes), kind="table")
@@ -172,11 +172,11 @@ def _may_be_name(kind: pa.DataType) -> bool:
 
 
 def _part(domain: Domain, table: pa.Table, roles: Roles, reading: Reading, where: str) -> Domain:
-    values = None if roles.domain is None else _values(table.column(roles.domain))
+    values = None if roles.domain is None else column_values(table.column(roles.domain))
     return part_of(domain, values, table.column_names, reading, where)
 
 
-def _values(column: pa.ChunkedArray) -> list[Any]:
+def column_values(column: pa.ChunkedArray) -> list[Any]:
     """Return a column's values; of a dictionary's, those that are equal are one object."""
     if not pa.types.is_dictionary(column.type):
         return column.to_pylist()

@@ -216,7 +216,10 @@ def measure_shift(
         raise UserError("arrays are compared as they are; leave --backbone out.")
     compared = seen
     if pair[0].kind == "signal":
-        compared, of = [spectra(domain) for domain in pair], "signals, by log(1 + magnitudes of their Fourier transform)"
+        compared, of = (
+            [spectra(domain) for domain in pair],
+            "signals, by log(1 + magnitudes of their Fourier transform)",
+        )
     options = {"method": method, "permutations": permutations, "level": level}
     tests = [_test(of, pair, [[_matrix(domain, method)] for domain in compared], seed, options)]
     if model:

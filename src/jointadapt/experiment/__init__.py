@@ -49,7 +49,8 @@ def train(
     """Return a classifier trained on labelled source and unlabelled target data.
 
     Args:
-        source: a path (`read_domain`), arrays (x, y), or a `Domain`.
+        source: a path (`read_domain`), rows and labels (x, y) or a frame in whatever form `from_arrays` takes, or a
+            `Domain`. Of a frame y may be the name of a column, (frame, "species").
         target: likewise; also x alone. Labels found there serve evaluation only. None where it is in the same table as
             the source (`domain_column`, `target_domain`).
         target_labels: labels of some target examples, to train on too: a file (`--target-labels`), item → class, or an
@@ -72,6 +73,8 @@ def train(
     options |= {"target_labels": str(target_labels)} if from_file and target_labels else {}
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
         config = make_config({**with_recipe(recipe, options), "out": folder})
+        if target is None and config.splits_table and not isinstance(source, str | Path | Domain):
+            paths["target"] = source
         domains = [as_domain(given, role, config.reading_of(role)) for role, given in paths.items()]
         labels = None if from_file else labels_by_item(domains[1], target_labels)
         run = execute(config, *domains, backbone=backbone, labels=labels, track=track)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from jointadapt.config import Config
 from jointadapt.data import UNLABELLED, Domain, align, from_arrays, read_domain
 from jointadapt.data.benchmarks import load_benchmark, read
+from jointadapt.data.frames import from_frame
 from jointadapt.data.kinds import AS_IT_SAYS, Reading
 from jointadapt.data.target_labels import label_rows, read_labels
 from jointadapt.data.units import other_unit
@@ -22,11 +22,12 @@ from jointadapt.inputs.pipeline import Inputs, fit_inputs
 from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.features import FeatureExtractor
+from jointadapt.runtime.containers import is_annotated, is_frame
 from jointadapt.runtime.progress import Track
 from jointadapt.runtime.random_state import preserved_rng_state
 
 BACKBONES: dict[Representation, str] = {"raw": "cnn1d", "fft": "none", "log-spectrogram": "cnn"}
-Given = str | Path | Domain | tuple[Any, ...] | np.ndarray | Tensor
+Given = Any  # a path, a `Domain`, rows in whatever `from_arrays` takes, or a tuple of such rows and their labels
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,15 @@ def as_domain(given: Given | None, name: str, reading: Reading = AS_IT_SAYS) -> 
         case tuple():
             if len(given) != 2:
                 raise UserError(f"{name} is a tuple of {len(given)}; give arrays as (x, y).")
-            return from_arrays(given[0], given[1], name, kind=reading.kind)
+            return _of_rows(given[0], given[1], name, reading)
         case _:
-            return from_arrays(given, None, name, kind=reading.kind)
+            return _of_rows(given, None, name, reading)
+
+
+def _of_rows(x: Any, y: Any, name: str, reading: Reading) -> Domain:
+    if is_frame(x) or is_annotated(x):
+        return from_frame(x, y, name, reading=reading)
+    return from_arrays(x, y, name, kind=reading.kind)
 
 
 def read_role(path: str, role: str, cache: Path, track: Track, reading: Reading) -> Domain:

@@ -113,11 +113,11 @@ class TableColumns(InputStep):
             if gaps:
                 notes.append(f"values are missing in {_counted(gaps)}; they are filled by the source's.")
             return self._ready(domain, torch.from_numpy(self.transformed(values).astype(np.float32)), notes)
-        if isinstance(domain.content, MappedRows) and domain.columns:
+        if isinstance(domain.content, Tensor | MappedRows) and domain.columns:
             found, notes = self._find(domain, domain.columns)
-            places = {name: place for place, name in enumerate(domain.columns)}
-            content = domain.content.of_columns([places[name] for name in found.values()])
-            return self._ready(domain, content, notes)
+            known = {name: place for place, name in enumerate(domain.columns)}
+            places, rows = [known[name] for name in found.values()], domain.content
+            return self._ready(domain, rows[:, places] if isinstance(rows, Tensor) else rows.of_columns(places), notes)
         width = len(self.numbers)
         if self.categories or domain.shape != (width,):
             return domain

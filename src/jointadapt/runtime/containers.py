@@ -166,7 +166,7 @@ def _densified(matrix: Any, name: str) -> np.ndarray:
     return dense
 
 
-def is_anndata(given: Any) -> bool:
+def is_annotated(given: Any) -> bool:
     """Return whether an object is annotated data: a matrix X with tables `obs` of its rows and `var` of its columns."""
     return all(hasattr(given, name) for name in ("X", "obs", "var_names", "obs_names"))
 
