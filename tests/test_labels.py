@@ -76,6 +76,13 @@ def test_a_missing_label_is_the_same_text_in_every_format(tmp_path: Path, suffix
     assert f"the labels {text!r} (2) mean that there is none" in domain.notes[0]
 
 
+def test_a_class_folder_that_is_called_missing_has_no_label(tmp_path: Path) -> None:
+    domain = read_domain(draw_folder(tmp_path, 2, ("NA", "cat", "nan", "owl")))
+    assert domain.classes == ("cat", "owl")
+    assert domain.labels.tolist() == [UNLABELLED] * 2 + [0] * 2 + [UNLABELLED] * 2 + [1] * 2
+    assert "images in NA, nan have no label; if it is a class, give it another name" in domain.notes[0]
+
+
 def test_source_rows_without_a_label_are_counted() -> None:
     _, (note,) = align(from_arrays(X, ["a", "b", None] * 2), from_arrays(X))
     assert note == "2 of 6 rows of the source have no label; they are left out."

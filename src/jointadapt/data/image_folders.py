@@ -10,7 +10,7 @@ import torch
 from jointadapt.data.domain import Domain
 from jointadapt.data.image_files import Found, find_images, is_aside, is_of_a_run, some_files, splits_among
 from jointadapt.data.images import NEARLY_BLACK, Checked, DeepPicture, Picture, check, span
-from jointadapt.data.labels import encode_labels
+from jointadapt.data.labels import MISSING, encode_labels
 from jointadapt.data.shards import read_index
 from jointadapt.errors import UserError, as_user_error
 from jointadapt.runtime.progress import Track
@@ -47,7 +47,17 @@ def read_folder(path: Path) -> Domain:
     labels = torch.tensor([index for index, name in enumerate(found) for _ in found[name]])
     notes = _folder_notes(path, [here, *below.values()], [name for name in below if name not in found])
     items = tuple(map(str, paths))
-    return Domain(path.resolve().name, paths, labels, tuple(found), items, notes, kind="images")
+    return _without_missing(Domain(path.resolve().name, paths, labels, tuple(found), items, notes, kind="images"))
+
+
+def _without_missing(domain: Domain) -> Domain:
+    """Return the domain with the images of folders that are called NA, nan or the like as images without a label."""
+    missing = [name for name in domain.classes if name.strip() in MISSING]
+    if not missing:
+        return domain
+    domain, _ = domain.in_classes(tuple(name for name in domain.classes if name not in missing))
+    note = f"{domain.name}: images in {', '.join(missing)} have no label; if it is a class, give it another name."
+    return replace(domain, notes=(*domain.notes, note))
 
 
 def _folder_notes(path: Path, parts: Sequence[Found], empty: Sequence[str]) -> tuple[str, ...]:
