@@ -66,7 +66,7 @@ for mode in CrossSubjectMode:
         hdf5_path="results",
     )
     found = evaluation.process({"ours": make_pipeline(Watched(kind="signal", steps=2, bottleneck=8))})
-    wanted = () if "target" not in mode.value else ("X_target_unlabeled" if "unlabeled" in mode.value else "X_target_labeled",)
+    wanted = tuple(f"X_target_{name}" for name in ("unlabeled", "labeled") if f"target_{name}" in mode.value)
     assert Watched.seen and set(Watched.seen) == {wanted}, (mode, Watched.seen)
     assert found["score"].between(0, 1).all() and len(found) == 2, (mode, found)
     print(mode.value, *wanted)

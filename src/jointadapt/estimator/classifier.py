@@ -92,14 +92,9 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         baseline: bool = False,
         options: dict[str, Any] | None = None,
     ) -> None:
-        self.method, self.backbone, self.kind, self.bottleneck, self.dropout = (
-            method,
-            backbone,
-            kind,
-            bottleneck,
-            dropout,
-        )
+        self.method, self.backbone, self.bottleneck, self.dropout = method, backbone, bottleneck, dropout
         self.steps, self.batch_size, self.learning_rate = steps, batch_size, learning_rate
+        self.kind: Kind = kind
         self.random_state, self.baseline, self.options = random_state, baseline, options
 
     @torch_defaults()
@@ -158,7 +153,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
     def _kind(self) -> Kind:
         return "features" if self.kind == "auto" else self.kind
 
-    def _dimensions(self, X: Any) -> dict[str, bool]:
+    def _dimensions(self, X: Any) -> dict[str, Any]:
         """Return what `validate_data` has to know of the axes of X; more than two have to be said by `kind`."""
         if self._kind != "features":
             return {"allow_nd": True, "ensure_2d": False}
