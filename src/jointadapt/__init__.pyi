@@ -1,4 +1,5 @@
 from .data.arrays import from_arrays
+from .data.own_datasets import from_dataset
 from .data.reading import read_domain
 from .discrepancy.estimators import jmmd_biased, jmmd_block, jmmd_linear, jmmd_unbiased, mmd_biased, mmd_unbiased
 from .discrepancy.fourier import jmmd_fourier
@@ -19,6 +20,7 @@ __all__ = [
     "__version__",
     "adapt_anndata",
     "from_arrays",
+    "from_dataset",
     "jmmd_biased",
     "jmmd_block",
     "jmmd_fourier",

@@ -3,6 +3,7 @@ from .batches import Batches
 from .domain import UNLABELLED, Domain, align
 from .feature_cache import extract
 from .images import Preprocessing
+from .own_datasets import from_dataset
 from .reading import read_domain
 from .synthetic_bearings import synthetic_bearings
 
@@ -14,6 +15,7 @@ __all__ = [
     "align",
     "extract",
     "from_arrays",
+    "from_dataset",
     "read_domain",
     "synthetic_bearings",
 ]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from jointadapt.data.dataset_rows import DatasetRows
 from jointadapt.data.domain import Domain, Transform
 from jointadapt.data.worker_restart import load
 
@@ -41,8 +42,9 @@ class Batches(Dataset):
         return [self.source.items[row] for row in rows_s], [self.target.items[row] for row in rows_t]
 
     def iterate(self, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
-        """Yield the batches of the steps start … stop − 1, decoded by worker processes for images."""
-        workers = min(workers, stop - start) if self.transform is not None else 0
+        """Yield the batches of the steps start … stop − 1, made by worker processes for images and own datasets."""
+        made = self.transform is not None or isinstance(self.source.content, DatasetRows)
+        workers = min(workers, stop - start) if made else 0
         if workers <= 0:
             return map(self.__getitem__, range(start, stop))
 
@@ -57,12 +59,15 @@ class Batches(Dataset):
         """Return this part of a batch, and the numbers of its rows."""
         places = shard(self.batch_size, *self.part)
         rows = self._rows(domain, step, stream)[places.start : places.stop]
+        seeds = [_mixed(stream, step, place + 1) for place in places]
+        if isinstance(domain.content, DatasetRows):
+            return domain.content.drawn(rows, seeds), rows
         if self.transform is None:
             return domain.rows(rows), rows
         images = []
         with torch.random.fork_rng(devices=[]):
-            for place, row in zip(places, rows, strict=True):
-                torch.manual_seed(_mixed(stream, step, place + 1))
+            for seed, row in zip(seeds, rows, strict=True):
+                torch.manual_seed(seed)
                 images.append(domain.rows([row], self.transform)[0])
         return torch.stack(images), rows
 

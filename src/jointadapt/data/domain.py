@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from jointadapt.data.dataset_rows import DatasetRows
 from jointadapt.data.images import Picture, open_rgb, read_image
 from jointadapt.data.kinds import RowKind
 from jointadapt.data.labels import UNLABELLED, check_spellings, counted_otherwise, translate_classes
@@ -25,8 +26,8 @@ class Domain:
 
     Args:
         name: what people call it ("amazon").
-        content: a tensor (n, ...) of arrays, n rows on disk, n rows of a table's raw columns, or n images: paths, or
-            members of tar archives.
+        content: a tensor (n, ...) of arrays, n rows on disk, n rows of a table's raw columns, n items of a dataset of
+            one's own, or n images: paths, or members of tar archives.
         labels: int64 (n,), an index into `classes`, `UNLABELLED` where unknown.
         classes: the names of the classes.
         items: what a row is called in predictions.
@@ -40,7 +41,7 @@ class Domain:
     """
 
     name: str
-    content: Tensor | MappedRows | TableRows | tuple[Picture, ...]
+    content: Tensor | MappedRows | TableRows | DatasetRows | tuple[Picture, ...]
     labels: Tensor
     classes: tuple[str, ...]
     items: tuple[str, ...]
@@ -112,7 +113,7 @@ class Domain:
                 content = tuple(self.content[i] for i in indices)
             case Tensor():
                 content = self.content[indices]
-            case MappedRows() | TableRows():
+            case MappedRows() | TableRows() | DatasetRows():
                 content = self.content.select(indices)
         items, groups = tuple(self.items[i] for i in indices), None if self.groups is None else self.groups[indices]
         return replace(self, content=content, labels=self.labels[indices], items=items, groups=groups)

@@ -12,6 +12,7 @@ from torch import nn
 from jointadapt.config import BASELINE, RUN_OPTIONS, Config, check_names, content_of, decides_numbers, make_config
 from jointadapt.data import Domain
 from jointadapt.data.domain import thumbnail
+from jointadapt.data.own_datasets import options_of_loaders
 from jointadapt.data.target_labels import labels_by_item
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment.auto import choose_method
@@ -49,8 +50,10 @@ def train(
     """Return a classifier trained on labelled source and unlabelled target data.
 
     Args:
-        source: a path (`read_domain`), rows and labels (x, y) or a frame in whatever form `from_arrays` takes, or a
-            `Domain`. Of a frame y may be the name of a column, (frame, "species").
+        source: a path (`read_domain`), rows and labels (x, y) or a frame in whatever form `from_arrays` takes, a
+            `Domain`, or a map-style `Dataset` of (x, y) or the loader of one, whose transforms are kept
+            (`from_dataset`); the source's loader says the batch size if nothing else does. Of a frame y may be the name
+            of a column, (frame, "species").
         target: likewise; also x alone. Labels found there serve evaluation only. None where it is in the same table as
             the source (`domain_column`, `target_domain`).
         target_labels: labels of some target examples, to train on too: a file (`--target-labels`), item → class, or an
@@ -67,6 +70,7 @@ def train(
     ('False', 'True')
     """
     paths = {"source": source, "target": target}
+    options = {**options_of_loaders(source, target), **options}
     options |= {role: str(given) for role, given in paths.items() if isinstance(given, str | Path)}
     options, backbone = _without_module(options)
     from_file = isinstance(target_labels, str | Path)

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from jointadapt.config import Config
-from jointadapt.data import UNLABELLED, Domain, align, from_arrays, read_domain
+from jointadapt.data import UNLABELLED, Domain, align, from_arrays, from_dataset, read_domain
 from jointadapt.data.benchmarks import load_benchmark, read
 from jointadapt.data.frames import from_frame
 from jointadapt.data.kinds import AS_IT_SAYS, Reading
@@ -27,7 +28,7 @@ from jointadapt.runtime.progress import Track
 from jointadapt.runtime.random_state import preserved_rng_state
 
 BACKBONES: dict[Representation, str] = {"raw": "cnn1d", "fft": "none", "log-spectrogram": "cnn"}
-Given = Any  # a path, a `Domain`, rows in whatever `from_arrays` takes, or a tuple of such rows and their labels
+Given = Any  # a path, a `Domain`, rows in whatever `from_arrays` takes, a tuple of such rows and labels, or a dataset
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def as_domain(given: Given | None, name: str, reading: Reading = AS_IT_SAYS) -> 
             if len(given) != 2:
                 raise UserError(f"{name} is a tuple of {len(given)}; give arrays as (x, y).")
             return _of_rows(given[0], given[1], name, reading)
+        case Dataset() | DataLoader():
+            return from_dataset(given, name)
         case _:
             return _of_rows(given, None, name, reading)
 

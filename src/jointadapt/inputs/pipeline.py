@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from jointadapt.data import Domain
+from jointadapt.data.dataset_rows import DatasetRows
 from jointadapt.inputs.base import InputStep
 from jointadapt.inputs.depth import Depth
 from jointadapt.inputs.options import InputOptions
@@ -54,9 +55,13 @@ class Inputs:
 
 
 def fit_inputs(options: InputOptions, source: Domain, target: Domain) -> tuple[Inputs, Domain, Domain]:
-    """Return the steps for two domains, each fitted on what those before it have made, and both domains, ready."""
+    """Return the steps for two domains, each fitted on what those before it have made, and both domains, ready.
+
+    The items of a dataset of one's own stay as its transforms leave them.
+    """
     steps = []
-    for kind in STEPS:
+    own = any(isinstance(domain.content, DatasetRows) for domain in (source, target))
+    for kind in () if own else STEPS:
         if (step := kind.fit(options, source, target)) is not None:
             source, target = step.source(source), step.target(target)
             steps.append(step)
