@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import sklearn
 from click.testing import CliRunner
 
 from jointadapt.cli import cli
@@ -37,6 +38,16 @@ def test_every_method_and_its_options_are_documented(method):
 def test_the_readmes_python_runs():
     (code,) = blocks("README.md", "python")
     exec(compile(code, "README.md", "exec"), {})
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_page_for_scikit_learn_runs():
+    """Without the blocks that need a library of others, which test_estimator_in_tools tests."""
+    names: dict[str, object] = {}
+    with sklearn.config_context():
+        for code in blocks("docs/scikit-learn.md", "python"):
+            if not code.startswith("# "):
+                exec(compile(code, "docs/scikit-learn.md", "exec"), names)
 
 
 def test_the_readmes_links_are_there():

@@ -1,6 +1,7 @@
 """The estimator inside the tools that others wrote for domain adaptation, where these are installed."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,14 @@ print("done")
 """
 
 
+def page(mark: str) -> str:
+    """Return the lines of the documentation that show a library, with the data they use."""
+    text = (Path(__file__).parents[1] / "docs" / "scikit-learn.md").read_text("utf-8")
+    code = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    scaler = "from sklearn.preprocessing import StandardScaler\n"
+    return code[0] + scaler + next(block for block in code if block.startswith(mark)) + 'print("done")\n'
+
+
 def run_there(program: str, folder: Path) -> str:
     (folder / "program.py").write_text(program)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(folder), "MNE_DATA": str(folder)}
@@ -87,6 +96,7 @@ def run_there(program: str, folder: Path) -> str:
 def test_skadas_pipelines(tmp_path: Path):
     pytest.importorskip("skada", reason="needs skada")
     assert run_there(SKADA, tmp_path).endswith("done\n")
+    assert run_there(page("# skada"), tmp_path).endswith("done\n")
 
 
 @pytest.mark.slow
@@ -95,3 +105,4 @@ def test_moabbs_cross_subject_evaluation_in_all_its_modes(tmp_path: Path):
     if tuple(map(int, moabb.__version__.split(".")[:2])) < (1, 6):
         pytest.skip("needs MOABB 1.6 or later")
     assert run_there(MOABB, tmp_path).endswith("done\n")
+    assert run_there(page("# moabb"), tmp_path).endswith("done\n")
