@@ -15,12 +15,10 @@ from jointadapt import AdaptedClassifier, Model, from_arrays, read_domain, train
 from jointadapt.cli import cli
 from jointadapt.comparison.plan import plan
 from jointadapt.comparison.run import compare
-from jointadapt.data import Domain, synthetic_bearings
+from jointadapt.data import synthetic_bearings
 from jointadapt.data.benchmarks import load_benchmark, read
 from jointadapt.data.domain import thumbnail
 from jointadapt.data.kinds import Reading
-from jointadapt.data.signals import as_signals
-from jointadapt.data.table_rows import TableRows
 from jointadapt.diagnostics.label_suggestion import suggest_labels
 from jointadapt.diagnostics.shift import measure_shift
 from jointadapt.errors import UserError
@@ -85,9 +83,23 @@ def test_files_of_signals(tmp_path, recordings, write):
     x, y = recordings
     path = tmp_path / f"pump.{write.__name__[6:]}"
     write(path, x[:, 0], y)
-    domain = read_domain(path, reading=Reading(kind="signal"))
-    assert (domain.kind, domain.shape, domain.classes) == ("signal", (1, 200), ("0", "1"))
+    read = read_domain(path, reading=Reading(kind="signal"))
+    _, domain, _ = fit_inputs(InputOptions(zscore=False), read, read)
+    assert (read.kind, domain.kind, domain.shape, domain.classes) == ("signal", "signal", (1, 200), ("0", "1"))
     assert torch.allclose(domain.content[:, 0], torch.from_numpy(x[:, 0]))
+
+
+def test_tables_of_signals_are_matched_by_their_columns_names(tmp_path, recordings):
+    """The target's samples come in another order, behind the index column that pandas writes."""
+    x, y = recordings
+    write_csv(tmp_path / "a.csv", x[:, 0], y)
+    lines = [line.split(",") for line in (tmp_path / "a.csv").read_text().splitlines()]
+    turned = [[str(number - 1) if number else "", *line[::-1]] for number, line in enumerate(lines)]
+    (tmp_path / "b.csv").write_text("\n".join(map(",".join, turned)))
+    read = [read_domain(tmp_path / name, reading=Reading(kind="signal")) for name in ("a.csv", "b.csv")]
+    _, source, target = fit_inputs(InputOptions(), *read)
+    assert source.shape == (1, 200)
+    assert torch.equal(source.content, target.content)
 
 
 @pytest.mark.parametrize("write", [write_npz, write_mat])
@@ -209,13 +221,13 @@ def test_options_of_signals_are_refused_for_others(recordings):
         train((x[:, 0], y), x[:, 0], window=64, **SMALL)
 
 
-def test_a_table_of_signals_needs_samples_in_its_columns():
-    table = pa.table({"t0": [1.0, 2.0], "site": ["B", "C"]})
-    gaps = pa.table({"t0": [1.0, 2.0], "t1": [None, 2.0]})
-    for rows, message in ((table, "site holds no numbers"), (gaps, "signals lack samples in t1")):
-        domain = Domain("pump", TableRows(rows), torch.zeros(2, dtype=torch.long), ("a",), ("0", "1"), kind="table")
+def test_a_table_of_signals_needs_samples_in_its_columns(tmp_path):
+    (tmp_path / "a.csv").write_text("t0,t1,site,label\n" + "1,2,B,0\n3,4,C,1\n" * 4)
+    (tmp_path / "b.csv").write_text("t0,t1,label\n" + "1,,0\n3,4,1\n" * 4)
+    for name, message in (("a.csv", "site holds texts"), ("b.csv", "signals lack samples in t1")):
+        read = read_domain(tmp_path / name, reading=Reading(kind="signal"))
         with pytest.raises(UserError, match=message):
-            as_signals(domain)
+            fit_inputs(InputOptions(), read, read)
 
 
 # Networks
@@ -300,6 +312,15 @@ def test_a_shift_of_a_run_s_signals_is_told_of_windows(folder):
     assert any("windows of one recording" in note for note in found.notes)
     with pytest.raises(UserError, match="--method permutation"):
         measure_shift(folder / "north.npz", folder / "south.npz", folder / "run", method="cross")
+
+
+def test_signals_are_compared_without_a_run(folder):
+    arguments = ["--kind", "signal", "--window", "200", "--permutations", "99"]
+    with pytest.warns(UserWarning, match="windows of one recording"):
+        done = CliRunner().invoke(cli, ["shift", f"{folder}/north.npz", f"{folder}/south.npz", *arguments])
+    assert done.exit_code == 0, done.output
+    assert "signals, by log(1 + magnitudes of their Fourier transform)" in done.output
+    assert "(36 examples)" in done.output
 
 
 def test_a_trace_is_a_picture():

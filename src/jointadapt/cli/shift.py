@@ -30,7 +30,9 @@ from jointadapt.inputs.options import InputOptions
 @click.option("--level", type=float, default=0.05, help="Significance level. [0.05]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the random numbers. [0]")
 @click.option("--out", metavar="FOLDER", help="Also write shift.json and the plot, null.svg and null.png, there.")
-@input_flags("kind", "label_column", "domain_column", "source_domain", "target_domain", "missing")
+@input_flags(
+    "kind", "label_column", "domain_column", "source_domain", "target_domain", "missing", "window", "stride", "recenter"
+)
 @as_json
 def shift(source: str, target: str | None, run: str | None, out: str | None, json_: bool, **options: Any) -> None:
     """Test whether SOURCE and TARGET differ: images by a backbone's features, arrays and tables as they are.

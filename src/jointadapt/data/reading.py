@@ -15,7 +15,7 @@ from jointadapt.data.image_folders import read_folder, read_shards, readable
 from jointadapt.data.image_lists import image_list_of, read_image_list
 from jointadapt.data.kinds import AS_IT_SAYS, Reading
 from jointadapt.data.mat_idx import idx_labels, is_idx, read_idx, read_mat
-from jointadapt.data.signals import as_signals
+from jointadapt.data.signals import said_signals
 from jointadapt.data.tables import read_csv, read_feather, read_parquet
 from jointadapt.errors import UserError
 from jointadapt.runtime.files import default_cache
@@ -81,7 +81,7 @@ def read_unchecked(
     if (reader := next((READERS[suffix] for suffix in suffixes if suffix in READERS), None)) is None:
         raise UserError(f"{path} is of no known kind; give {KINDS}.")
     domain = reader(path, cache or default_cache(), track, reading)
-    return as_signals(domain) if reading.kind == "signal" else domain
+    return said_signals(domain) if reading.kind == "signal" else domain
 
 
 def labels_beside(path: Path) -> list[Path]:

@@ -129,7 +129,8 @@ def execute(
     _check(config)
     source, target = _read_domains(config, source, target, track)
     out = config.out or str(free_folder(source.name, target.name, config.method))
-    config = replace(config, out=out, backbone=choose_backbone(config, source))
+    kind = "signal" if source.kind == "signal" else config.kind  # a benchmark may say it, and so may a domain
+    config = replace(config, out=out, kind=kind, backbone=choose_backbone(config, source))
     with preserved_rng_state(), _held(config, resuming):
         session = _begin(config, source, target, backbone, labels, track)
         for note in session.data.notes:

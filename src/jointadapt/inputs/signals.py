@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from jointadapt.data import Domain
-from jointadapt.data.signals import as_signals
+from jointadapt.data.signals import with_channels
 from jointadapt.errors import UserError
 from jointadapt.inputs.base import InputStep
 from jointadapt.inputs.options import SIGNAL_OPTIONS, InputOptions, Representation
@@ -45,7 +45,7 @@ class Signals(InputStep):
         if source.kind != "signal" or target.kind != "signal":
             _check_unasked(options)
             return None
-        channels, time = source.rows([0]).shape[1:]
+        channels, time = with_channels(source.select([0])).rows([0]).shape[1:]
         window = options.window or time
         stride = (options.stride or window) if options.window else 0
         zscore = not options.recenter if options.zscore == "auto" else options.zscore
@@ -81,7 +81,7 @@ class Signals(InputStep):
 
     def _checked(self, domain: Domain) -> Domain:
         """Return a domain of signals that the step reads; plain rows are signals of one channel."""
-        domain = as_signals(domain)
+        domain = with_channels(domain)
         (_, channels, time), (wanted, window) = domain.rows([0]).shape, self.shape
         if channels != wanted:
             raise UserError(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from jointadapt.data import Domain
 from jointadapt.data.domain import some_rows
+from jointadapt.data.kinds import RowKind
 from jointadapt.data.labels import simplified
 from jointadapt.data.mapped import MappedRows
 from jointadapt.data.table_rows import TableRows, some_names
@@ -64,6 +65,8 @@ class TableColumns(InputStep):
             return None
         fill = options.missing == "fill"
         step = cls._of_table(known, fill) if isinstance(known.content, TableRows) else cls._of_rows(known, fill)
+        if known.kind == "signal":
+            _check_samples(step, known.name)
         if not fill and (step.gaps or step.lacking):
             tables = [domain for domain in (source, target) if isinstance(domain.content, TableRows)]
             raise _gaps_refused({domain.name: step.match(domain)[1] for domain in tables})
@@ -187,7 +190,8 @@ class TableColumns(InputStep):
 
     def _ready(self, domain: Domain, content: Any, notes: Sequence[str]) -> Domain:
         told = tuple(f"{domain.name}: {note}" for note in notes)
-        return replace(domain, content=content, kind="features", columns=self.outputs, notes=(*domain.notes, *told))
+        kind: RowKind = "signal" if domain.kind == "signal" else "features"
+        return replace(domain, content=content, kind=kind, columns=self.outputs, notes=(*domain.notes, *told))
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -286,6 +290,20 @@ def _left_out(no_features: Mapping[str, Sequence[str]], domain: Domain) -> tuple
     """Return a note on the columns that are no features, by what they are."""
     told = "; ".join(f"{some_names(names)} left out, as {why}" for why, names in no_features.items())
     return (f"{domain.name}: {told}.",) if told else ()
+
+
+def _check_samples(step: "TableColumns", name: str) -> None:
+    """Raise a `UserError` for a table of signals of which a column holds no samples, or not all of them."""
+    if step.categories:
+        raise UserError(
+            f"{name}: a signal's columns are its samples, and {some_names([*step.categories])} holds texts; leave such "
+            "columns out, or name the label with --label-column."
+        )
+    if step.gaps:
+        raise UserError(
+            f"{name}: signals lack samples in {some_names(step.gaps)}; interpolate them, or leave these rows out. "
+            "Signals of several lengths are cut to one, or go into files of their own."
+        )
 
 
 def _gaps_refused(gaps: Mapping[str, Mapping[str, int]]) -> UserError:
