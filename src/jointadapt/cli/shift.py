@@ -28,13 +28,21 @@ from jointadapt.inputs.options import InputOptions
 )
 @click.option("--permutations", type=int, default=1000, help="Number of permutations (permutation, aggregated). [1000]")
 @click.option("--level", type=float, default=0.05, help="Significance level. [0.05]")
+@click.option(
+    "--standardize",
+    type=click.Choice(["auto", "pooled", "no"]),
+    default="auto",
+    help="Arrays in standard deviations of the pooled sample; auto: where columns have several units. [auto]",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the random numbers. [0]")
 @click.option("--out", metavar="FOLDER", help="Also write shift.json and the plot, null.svg and null.png, there.")
 @input_flags(
     "kind", "label_column", "domain_column", "source_domain", "target_domain", "missing", "window", "stride", "recenter"
 )
 @as_json
-def shift(source: str, target: str | None, run: str | None, out: str | None, json_: bool, **options: Any) -> None:
+def shift(
+    source: str, target: str | None, run: str | None, standardize: Any, out: str | None, json_: bool, **options: Any
+) -> None:
     """Test whether SOURCE and TARGET differ: images by a backbone's features, arrays and tables as they are.
 
     One table may hold both: leave TARGET out, and name its --domain-column.
@@ -50,7 +58,9 @@ def shift(source: str, target: str | None, run: str | None, out: str | None, jso
     inputs = InputOptions(**given) if given else None
     if target is None and not (inputs and inputs.splits_table):
         raise UserError("no target is given; where one table holds both, name its --domain-column and --target-domain.")
-    found = measure_shift(source, target or source, run, inputs=inputs, track=track(json_), **options)
+    found = measure_shift(
+        source, target or source, run, standardize=standardize, inputs=inputs, track=track(json_), **options
+    )
     for note in found.notes:
         warnings.warn(note, stacklevel=1)
     if out is not None:

@@ -1,7 +1,7 @@
 """Rows that are larger than memory: a matrix in a `.npy` file, of which only what is asked for is read."""
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +12,24 @@ from jointadapt.errors import UserError
 
 TILE = 2048
 MAGIC = b"\x93NUMPY"
+Change = Callable[[Tensor], Tensor]
 
 
 class MappedRows:
     """Rows (n, d) of a file, given out as float32 tensors; what was read is not kept.
 
-    A slice, or a list of row numbers, gives a tensor; `select` and `of_columns` give views, and read nothing.
+    A slice, or a list of row numbers, gives a tensor; `select` and `of_columns` give views, and read nothing. `change`
+    is done to rows as they are read.
     """
 
-    def __init__(self, array: np.memmap, index: np.ndarray | None = None, columns: np.ndarray | None = None) -> None:
-        self.array, self.index, self.columns = array, index, columns
+    def __init__(
+        self,
+        array: np.memmap,
+        index: np.ndarray | None = None,
+        columns: np.ndarray | None = None,
+        change: Change | None = None,
+    ) -> None:
+        self.array, self.index, self._columns, self.change = array, index, columns, change
         rows, width = array.shape
         self.shape = (rows if index is None else len(index), width if columns is None else len(columns))
 
@@ -30,21 +38,28 @@ class MappedRows:
 
     def __getitem__(self, rows: slice | Sequence[int], /) -> Tensor:
         chosen = self.array[rows if self.index is None else self.index[rows]]
-        chosen = chosen if self.columns is None else chosen[:, self.columns]
+        chosen = chosen if self._columns is None else chosen[:, self._columns]
         tensor = torch.from_numpy(np.array(chosen, dtype=np.float32))
         if isinstance(self.array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             self.array.base.madvise(mmap.MADV_DONTNEED)  # or the pages read so far would all stay mapped
-        return tensor
+        return tensor if self.change is None else self.change(tensor)
 
     def select(self, rows: Sequence[int]) -> "MappedRows":
         """Return the chosen rows, unread."""
         chosen = np.asarray(rows, dtype=np.int64)
-        return MappedRows(self.array, chosen if self.index is None else self.index[chosen], self.columns)
+        chosen = chosen if self.index is None else self.index[chosen]
+        return MappedRows(self.array, chosen, self._columns, self.change)
 
     def of_columns(self, columns: Sequence[int]) -> "MappedRows":
-        """Return the rows with the chosen columns only, in this order."""
+        """Return the rows, to which nothing is done yet, with the chosen columns only, in this order."""
         chosen = np.asarray(columns, dtype=np.int64)
-        return MappedRows(self.array, self.index, chosen if self.columns is None else self.columns[chosen])
+        return MappedRows(self.array, self.index, chosen if self._columns is None else self._columns[chosen])
+
+    def changed(self, change: Change) -> "MappedRows":
+        """Return the rows, unread, to be changed so as they are read, after what is done to them already."""
+        before = self.change
+        then = change if before is None else lambda rows: change(before(rows))
+        return MappedRows(self.array, self.index, self._columns, then)
 
 
 def map_rows(path: Path, least: int, name: Path | None = None) -> MappedRows | None:

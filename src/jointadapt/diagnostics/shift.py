@@ -1,7 +1,8 @@
 """Two domains, and perhaps a trained run → do they differ, before and after adaptation? Data, features, test, words."""
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jointadapt.data import Domain, read_domain
 from jointadapt.data.kinds import AS_IT_SAYS, Reading
 from jointadapt.data.mapped import MappedRows
 from jointadapt.discrepancy import Rows
+from jointadapt.discrepancy.columns import FILL_NOTE
 from jointadapt.errors import UserError
 from jointadapt.inputs.options import InputOptions
 from jointadapt.inputs.pipeline import fit_inputs
@@ -27,7 +29,7 @@ from jointadapt.runtime.json_text import to_json
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.random_state import preserved_rng_state
 from jointadapt.runtime.torch_defaults import torch_defaults
-from jointadapt.two_sample import TwoSampleMethod, TwoSampleTest, check_options, two_sample_test
+from jointadapt.two_sample import Standardize, TwoSampleMethod, TwoSampleTest, check_options, two_sample_test
 
 MANY_EXAMPLES = 20_000
 TOP_EXAMPLES = 5
@@ -160,6 +162,7 @@ def measure_shift(
     method: TwoSampleMethod = "permutation",
     permutations: int = 1000,
     level: float = 0.05,
+    standardize: Standardize = "auto",
     seed: int = 0,
     inputs: InputOptions | None = None,
     cache: Path | None = None,
@@ -178,6 +181,7 @@ def measure_shift(
         backbone, weights: as `build_backbone` takes them; "auto" is resnet50 for images. With a run, as `Model.load`
             takes them, where it cannot find its own.
         method, permutations, level: as `two_sample_test` takes them. More than about 20,000 examples: "cross".
+        standardize: as `two_sample_test` takes it; of arrays. Features of a network are compared as they are.
         seed: of the permutations, and of random weights.
         inputs: how files are read, and what is done to rows (`InputOptions`); of a run by default as it was trained.
 
@@ -188,7 +192,7 @@ def measure_shift(
     True
     """
     try:
-        check_options(method, level, permutations)
+        check_options(method, level, permutations, standardize)
     except ValueError as error:
         raise UserError(str(error)) from error
     cache = cache or default_cache()
@@ -197,12 +201,12 @@ def measure_shift(
     readings = _readings(inputs, model)
     given = zip((source, target), readings, strict=True)
     pair = [of if isinstance(of, Domain) else read_domain(of, cache, track, reading) for of, reading in given]
-    pair = _ready(pair, model, inputs or InputOptions())
+    as_read, pair = pair, _in_given_units(pair, model, inputs or InputOptions())
     _check_pair(pair, model)
     notes = [*dict.fromkeys(note for domain in pair for note in domain.notes)]
     notes += _cost(pair, method) + _trained_on(run, paths)
     notes += _of_recordings(pair, method)
-    seen, of = pair, "examples as they are"
+    seen, of, unit = pair, "examples as they are", standardize
     if pair[0].holds_images:
         if model:
             extractor = model.extractor(cache, workers, track)
@@ -211,7 +215,7 @@ def measure_shift(
         trained = " as the run left it" if model and not model.network.frozen else ""
         of = f"images, by features of {extractor.name}{trained}"
         notes += [*_random_weights(extractor.name, weights, model), *extractor.backbone.notes]
-        seen = [extractor.as_rows(domain) for domain in pair]
+        seen, unit = [extractor.as_rows(domain) for domain in pair], "no"
     elif backbone != "auto" and not model:
         raise UserError("arrays are compared as they are; leave --backbone out.")
     compared = seen
@@ -221,10 +225,15 @@ def measure_shift(
             "signals, by log(1 + magnitudes of their Fourier transform)",
         )
     options = {"method": method, "permutations": permutations, "level": level}
-    tests = [_test(of, pair, [[_matrix(domain, method)] for domain in compared], seed, options)]
+    unit_options = {**options, "standardize": unit}
+    tests = [_test(of, pair, [[_matrix(domain, method)] for domain in compared], seed, unit_options)]
+    if not any(FILL_NOTE in note for note in notes):
+        notes += [note for note in [tests[0].test.fill_note()] if note]
     if model:
         of = f"features × predictions of the {model.config.method} model, jointly"
-        tests.append(_test(of, pair, [list(model.outputs(domain, track)) for domain in seen], seed, options))
+        ready = seen if pair[0].holds_images else [model.inputs.source(as_read[0]), model.inputs.target(as_read[1])]
+        outputs = [list(model.outputs(domain, track)) for domain in ready]
+        tests.append(_test(of, pair, outputs, seed, {**options, "standardize": "no"}))
     described_s, described_t = (
         {"name": domain.name, "path": path, "examples": len(domain)} for domain, path in zip(pair, paths, strict=True)
     )
@@ -239,12 +248,15 @@ def _readings(inputs: InputOptions | None, model: Model | None) -> tuple[Reading
     return inputs.reading_of("source"), inputs.reading_of("target")
 
 
-def _ready(pair: Sequence[Domain], model: Model | None, inputs: InputOptions) -> list[Domain]:
-    """Return the domains as they are compared: as the model's network gets them, or brought to one shape."""
+def _in_given_units(pair: Sequence[Domain], model: Model | None, inputs: InputOptions) -> list[Domain]:
+    """Return the domains as they are compared: brought to one shape, as the model's network gets them but for z-scores.
+
+    The test standardises by the pooled sample; z-scores by each domain's own columns would hide a shift from it.
+    """
     source, target = pair
     if model is not None:
-        return [model.inputs.source(source), model.inputs.target(target)]
-    return [*fit_inputs(inputs, source, target)[1:]]
+        return [model.inputs.in_given_units.source(source), model.inputs.in_given_units.target(target)]
+    return [*fit_inputs(replace(inputs, standardize="no"), source, target)[1:]]
 
 
 def _load(run: str | Path, backbone: str | nn.Module, weights: str) -> Model:
@@ -282,7 +294,9 @@ def _test(
 ) -> ShiftTest:
     """Return one test and the names of what contributes most; a ValueError of the test is the user's mistake."""
     try:
-        test = two_sample_test(*samples, **options, generator=torch.Generator().manual_seed(seed))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", f".*{FILL_NOTE}", UserWarning)  # told as a note
+            test = two_sample_test(*samples, **options, generator=torch.Generator().manual_seed(seed))
     except ValueError as error:
         raise UserError(str(error)) from error
     contributions = (test.source_contributions, test.target_contributions)

@@ -1,11 +1,13 @@
 """Two domains, the source labelled → what differs between them, as far as that can be seen without target labels."""
 
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from jointadapt.discrepancy.columns import FILL_NOTE
 from jointadapt.discrepancy.domain_classifier import fit_linear
 from jointadapt.selection.guard import class_proportions
 from jointadapt.two_sample import two_sample_test
@@ -115,7 +117,9 @@ def diagnose(source: Tensor, labels: Tensor, target: Tensor, seed: int = 0, grou
     drawn = _draw_classes(y_s, proportions, generator)
 
     def p_value(of: Tensor) -> float:
-        return two_sample_test(of, held_out, permutations=500, level=LEVEL, generator=generator).p_value
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", f".*{FILL_NOTE}", UserWarning)  # told where data are read
+            return two_sample_test(of, held_out, permutations=500, level=LEVEL, generator=generator).p_value
 
     moved = (proportions - own).abs().sum().item() / 2
     unweighted = p_value(x_s)

@@ -20,9 +20,33 @@ SAME_LENGTH = 1e-3
 COLUMNS_AT_ONCE = 512
 REPEATED = 5
 MOST_NAMED = 3
+FILL_NOTE = "if that marks missing values"
 CODES = {float(sign * int("9" * digits)) for digits in range(2, 13) for sign in (1, -1)}
 CODES |= {float(sign * 10**power) for power in range(3, 31) for sign in (1, -1)}
 CODES |= {float(sign * (2**bits - lower)) for bits in (15, 16, 31, 32, 63) for lower in (0, 1) for sign in (1, -1)}
+
+
+class Scaling(NamedTuple):
+    """What it takes to standardise rows: fences, mean and deviation of each column, as `Columns` has them."""
+
+    low: Float[Tensor, " d"]
+    high: Float[Tensor, " d"]
+    mean: Float[Tensor, " d"]
+    deviation: Float[Tensor, " d"]
+
+    def standardized(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Return (x − mean) / deviation, held within ±`CLIP`, in the precision of the rows; of constant columns 0.
+
+        >>> x = torch.tensor([[1.0, 7.0], [2.0, 7.0], [3.0, 7.0]])
+        >>> describe_columns(x, [x]).scaling.standardized(x + torch.tensor([0.0, 1.0]))
+        tensor([[-1.2247,  0.0000],
+                [ 0.0000,  0.0000],
+                [ 1.2247,  0.0000]])
+        """
+        exact = _exact(rows)
+        low, high, mean, deviation = (x.to(exact.device) for x in (self.low, self.high, self.mean, self.deviation))
+        factor = torch.where(deviation > 0, 1 / deviation, 0.0)
+        return ((exact.clamp(low, high) - mean) * factor).clamp(-CLIP, CLIP).to(rows)
 
 
 @dataclass(frozen=True)
@@ -49,18 +73,13 @@ class Columns:
     two_valued: Bool[Tensor, " d"]
 
     def standardized(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Return (x − mean) / deviation, held within ±`CLIP`, in the precision of the rows; of constant columns 0.
+        """Return the rows in standard deviations of their columns (`Scaling`)."""
+        return self.scaling.standardized(rows)
 
-        >>> x = torch.tensor([[1.0, 7.0], [2.0, 7.0], [3.0, 7.0]])
-        >>> describe_columns(x, [x]).standardized(x + torch.tensor([0.0, 1.0]))
-        tensor([[-1.2247,  0.0000],
-                [ 0.0000,  0.0000],
-                [ 1.2247,  0.0000]])
-        """
-        exact = _exact(rows)
-        low, high, mean, deviation = (x.to(exact.device) for x in (self.low, self.high, self.mean, self.deviation))
-        factor = torch.where(deviation > 0, 1 / deviation, 0.0)
-        return ((exact.clamp(low, high) - mean) * factor).clamp(-CLIP, CLIP).to(rows)
+    @property
+    def scaling(self) -> "Scaling":
+        """Return what it takes to standardise rows."""
+        return Scaling(self.low, self.high, self.mean, self.deviation)
 
     @property
     def mixed(self) -> bool:
@@ -180,8 +199,11 @@ def fill_note(names: Sequence[str], found: Sequence[FillValue]) -> str:
     >>> fill_note(["pulse"], [FillValue(1, -999.0, 3)])
     'pulse holds -999 in 3 rows, far from all else; if that marks missing values, fill or drop them.'
     """
-    words = [f"{name} holds {fill.value:g} in {fill.rows:,} rows" for name, fill in zip(names, found, strict=True)]
+    words = [
+        f"{name} holds {fill.value:,.10g} in {fill.rows:,} row{'s' * (fill.rows > 1)}"
+        for name, fill in zip(names, found, strict=True)
+    ]
     if not words:
         return ""
     more = f" and {len(words) - MOST_NAMED} more columns alike" if len(words) > MOST_NAMED else ""
-    return f"{', '.join(words[:MOST_NAMED])}{more}, far from all else; if that marks missing values, fill or drop them."
+    return f"{', '.join(words[:MOST_NAMED])}{more}, far from all else; {FILL_NOTE}, fill or drop them."

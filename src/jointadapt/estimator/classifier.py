@@ -49,6 +49,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         kind: what X holds: "features" (n, d), also what "auto" takes it for; "signal" (n, time) or (n, channels, time);
             "images" (n, height, width) or (n, height, width, channels).
         bottleneck, dropout, steps, batch_size, learning_rate: as in `Config`.
+        standardize: z-scores by the columns of "source", or of each "domain", or "no"; "auto" as the rows suggest.
         random_state: the seed of everything, an integer; None, or a `RandomState`, draws one at each fit.
         baseline: also train without adaptation, for `baseline_`; "auto" does so in any case.
         options: further options of a run, or of the method, by name (`{"estimator": "linear"}`).
@@ -88,6 +89,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         steps: int | np.integer = 600,
         batch_size: int | np.integer = 36,
         learning_rate: float | np.floating = 0.01,
+        standardize: str = "auto",
         random_state: int | np.integer | np.random.RandomState | None = 0,
         baseline: bool = False,
         options: dict[str, Any] | None = None,
@@ -95,6 +97,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         self.method, self.backbone, self.bottleneck, self.dropout = method, backbone, bottleneck, dropout
         self.steps, self.batch_size, self.learning_rate = steps, batch_size, learning_rate
         self.kind: Kind = kind
+        self.standardize = standardize
         self.random_state, self.baseline, self.options = random_state, baseline, options
 
     @torch_defaults()

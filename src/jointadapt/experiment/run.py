@@ -154,6 +154,7 @@ def _describe_run(session: Session) -> dict[str, Any]:
         "target": describe_domain(data.target, config.target, data.target_truth),
         "target_labels": 0 if data.given is None else int((data.given != UNLABELLED).sum()),
         "warnings": data.notes,
+        "standardized": data.inputs.standardized,
         "versions": library_versions(),
     }
 

@@ -37,6 +37,10 @@ class InputOptions:
         Literal["refuse", "fill"],
         "Missing values of a table: refuse them, or fill them by the source's medians and say where they were.",
     ] = "refuse"
+    standardize: Annotated[
+        Literal["auto", "source", "domain", "no"],
+        "z-scores of features: by the source's columns, or by each domain's own; auto: as the rows suggest.",
+    ] = "auto"
 
     @property
     def reading(self) -> Reading:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -14,9 +14,10 @@ from jointadapt.inputs.options import InputOptions
 from jointadapt.inputs.pictures import Pictures
 from jointadapt.inputs.pixel_range import PixelRange
 from jointadapt.inputs.signals import Signals
+from jointadapt.inputs.standardize import Standardize, with_fill_notes
 from jointadapt.inputs.table import TableColumns
 
-STEPS: tuple[type[InputStep], ...] = (TableColumns, Depth, PixelRange, Pictures, Signals)
+STEPS: tuple[type[InputStep], ...] = (TableColumns, Depth, PixelRange, Pictures, Signals, Standardize)
 PREFIX = "inputs."
 
 
@@ -28,6 +29,19 @@ class Inputs:
     """
 
     steps: tuple[InputStep, ...] = ()
+
+    @property
+    def standardized(self) -> Literal["no", "source", "domain"]:
+        """By whose columns rows are standardised."""
+        for step in self.steps:
+            if isinstance(step, Standardize):
+                return step.mode
+        return "no"
+
+    @property
+    def in_given_units(self) -> "Inputs":
+        """The same steps but for standardisation."""
+        return Inputs(tuple(step for step in self.steps if not isinstance(step, Standardize)))
 
     def source(self, domain: Domain) -> Domain:
         """Return a domain like the source, ready."""
@@ -62,6 +76,8 @@ def fit_inputs(options: InputOptions, source: Domain, target: Domain) -> tuple[I
     steps = []
     own = any(isinstance(domain.content, DatasetRows) for domain in (source, target))
     for kind in () if own else STEPS:
+        if kind is Standardize:
+            source, target = with_fill_notes(source), with_fill_notes(target)
         if (step := kind.fit(options, source, target)) is not None:
             source, target = step.source(source), step.target(target)
             steps.append(step)

@@ -23,6 +23,13 @@ MOST_COUNTED_CLASSES = 40
 MOST_MATRIX_CLASSES = 100
 
 
+STANDARDIZED = {
+    "no": (),
+    "source": ("features as z-scores by the source's columns",),
+    "domain": ("features as z-scores by each domain's columns",),
+}
+
+
 def title_of(run: FinishedRun) -> str:
     """Return the method of a run as a heading has it."""
     return method_title(run.summary.method or "adapted")
@@ -40,6 +47,7 @@ def subtitle(run: FinishedRun) -> str:
     return " · ".join(
         [
             f"{title_of(run)} {'without a backbone' if summary.backbone == 'none' else network}",
+            *STANDARDIZED[summary.standardized],
             counted(summary.steps, "step"),
             f"seed\N{NO-BREAK SPACE}{summary.seed}",
             duration(summary.seconds),

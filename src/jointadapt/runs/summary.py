@@ -120,8 +120,9 @@ class Summary:
     """What a run found. Accuracies are percentages; None where the target has no labels.
 
     `jointadapt` is the version that wrote it; `target_labels` the number of target rows whose labels were trained on;
-    `agreement` the percentage of target rows that get source-only's class. Of `auto` only: the method that was
-    `chosen`, the `candidates`, the `diagnosis`, the `calibration`.
+    `agreement` the percentage of target rows that get source-only's class; `standardized` says by whose columns
+    features became z-scores. Of `auto` only: the method that was `chosen`, the `candidates`, the `diagnosis`, the
+    `calibration`.
     """
 
     jointadapt: str
@@ -149,6 +150,7 @@ class Summary:
     candidates: dict[str, ModelScores] = field(default_factory=dict)
     diagnosis: DiagnosisSummary | None = None
     calibration: Calibration | None = None
+    standardized: Literal["no", "source", "domain"] = "no"
 
     @property
     def accuracy(self) -> float | None:
