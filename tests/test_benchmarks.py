@@ -16,7 +16,7 @@ from jointadapt.data.benchmarks.spec import parse_benchmark
 from jointadapt.data.relocate import locate
 from jointadapt.errors import UserError
 
-ALL_PICTURES = [name for name in benchmark_names() if not name.startswith(("office-caltech10-", "digits"))]
+ALL_PICTURES = [name for name in benchmark_names() if not name.startswith(("office-caltech10-", "digits", "bearings"))]
 SMALL = """
 title = "Seasons"
 home = "https://example.org"
