@@ -213,6 +213,8 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         own, options = self.get_params(deep=False), dict(self.options or {})
         del own["options"]
         twice = [name for name in options if name in own or name in ("seed", "report")]
+        if "target_labels" in options:
+            raise UserError("options gives 'target_labels'; they are given to fit: fit(X, y, X_target, target_labels=…).")
         if twice:
             name = "random_state" if twice[0] == "seed" else twice[0]
             raise UserError(
