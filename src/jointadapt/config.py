@@ -80,6 +80,9 @@ class TrainingOptions:
 
     steps: Annotated[Count, "Training steps."] = 600
     batch_size: Annotated[int, Field(ge=2), "Examples of each domain in a step, over all devices."] = 36
+    class_balance: Annotated[
+        Literal["no", "batches"], "batches: each class of the source equally often in a batch, rare ones repeated."
+    ] = "no"
     learning_rate: Annotated[Positive, "Initial learning rate of new layers; a pretrained backbone has a tenth."] = 0.01
     lr_alpha: Annotated[NotNegative, "α of the learning rate's decay η / (1 + α p)^0.75."] = 10.0
     weight_decay: Annotated[NotNegative, "L2 penalty on every weight."] = 5e-4

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ Batch = tuple[Tensor, Tensor, Tensor]
 class Batches(Dataset):
     """The batch of each step. Each domain is shuffled and cycled on its own; both give `batch_size` rows a step.
 
+    `balanced`: of the source each class in its turn, with its own rows shuffled and cycled, so that all are equally
+    frequent.
+
     Shuffles depend on (seed, step) only, random transforms on the row's place in the batch too: not on the number of
     workers, on where a run began, or on which `part` (number, of how many) of each batch this is.
     """
@@ -30,6 +33,7 @@ class Batches(Dataset):
     seed: int
     transform: Transform | None = None
     part: tuple[int, int] = (0, 1)
+    balanced: bool = False
 
     def __getitem__(self, step: int) -> Batch:
         x_s, rows_s = self._batch(self.source, step, 2 * self.seed)
@@ -75,7 +79,22 @@ class Batches(Dataset):
         """Return rows step·B … of an endless stream of shuffles of the domain: a batch, all parts of it."""
         first, size = step * self.batch_size, len(domain)
         places = range(first, first + self.batch_size)
+        if self.balanced and stream == 2 * self.seed:
+            return [self._of_a_class(place, stream) for place in places]
         return [int(_shuffle(size, stream, place // size)[place % size]) for place in places]
+
+    def _of_a_class(self, place: int, stream: int) -> int:
+        """Return the row at a place of an endless stream in which each class stands once a round, in random order."""
+        turn, seat = divmod(place, len(self._classes))
+        label = int(_class_shuffle(len(self._classes), stream, turn)[seat])
+        rows = self._classes[label]
+        return int(rows[_class_shuffle(len(rows), stream, turn // len(rows), label)[turn % len(rows)]])
+
+    @cached_property
+    def _classes(self) -> list[Tensor]:
+        """The rows of each class of the source that has any."""
+        labels = self.source.labels
+        return [(labels == label).nonzero().flatten() for label in labels.unique().tolist()]
 
 
 def shard(rows: int, part: int, parts: int) -> range:
@@ -92,6 +111,12 @@ def shard(rows: int, part: int, parts: int) -> range:
 @lru_cache(maxsize=8)
 def _shuffle(size: int, stream: int, epoch: int) -> Tensor:
     generator = torch.Generator().manual_seed(_mixed(stream, epoch))
+    return torch.randperm(size, generator=generator)
+
+
+@lru_cache(maxsize=512)
+def _class_shuffle(size: int, stream: int, *numbers: int) -> Tensor:
+    generator = torch.Generator().manual_seed(_mixed(stream, *numbers, len(numbers)))
     return torch.randperm(size, generator=generator)
 
 

@@ -214,7 +214,9 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         del own["options"]
         twice = [name for name in options if name in own or name in ("seed", "report")]
         if "target_labels" in options:
-            raise UserError("options gives 'target_labels'; they are given to fit: fit(X, y, X_target, target_labels=…).")
+            raise UserError(
+                "options gives 'target_labels'; they are given to fit: fit(X, y, X_target, target_labels=…)."
+            )
         if twice:
             name = "random_state" if twice[0] == "seed" else twice[0]
             raise UserError(

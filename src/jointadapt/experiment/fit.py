@@ -162,7 +162,8 @@ def _batches(session: Session, selection: CheckpointSelection) -> Batches:
     source = selection.training_source
     if data.given is not None:
         source = join_labelled(source, data.target, data.given)
-    return Batches(source, data.target, config.batch_size, config.seed, transform, (ranks.rank, ranks.count))
+    part, balanced = (ranks.rank, ranks.count), config.class_balance == "batches"
+    return Batches(source, data.target, config.batch_size, config.seed, transform, part, balanced)
 
 
 def _check_same_training(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:

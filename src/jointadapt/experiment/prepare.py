@@ -29,6 +29,8 @@ from jointadapt.runtime.random_state import preserved_rng_state
 
 BACKBONES: dict[Representation, str] = {"raw": "cnn1d", "fft": "none", "log-spectrogram": "cnn"}
 Given = Any  # a path, a `Domain`, rows in whatever `from_arrays` takes, a tuple of such rows and labels, or a dataset
+RARE = 0.1  # of the mean number of rows of a class
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,25 @@ def matched(config: Config, source: Domain, target: Domain) -> tuple[Inputs, Dom
         notes += (
             f"{' and '.join(small)} rows, fewer than a batch of {config.batch_size}: they repeat within a batch.",
         )
+    if config.class_balance == "no":
+        notes += rare_classes(source)
     return inputs, source, target, tuple(dict.fromkeys((*source.notes, *target.notes, *notes)))
+
+
+def rare_classes(source: Domain) -> tuple[str, ...]:
+    """Return a note on classes that are rare in the source: under `RARE` of a class's mean number of rows."""
+    counts = torch.bincount(source.labels, minlength=len(source.classes))
+    present = (counts > 0).nonzero().flatten()
+    few = present[counts[present] < RARE * len(source) / len(present)].tolist()
+    if not few:
+        return ()
+    named = ", ".join(f"{source.classes[label]!r} has {int(counts[label])}" for label in few[:MOST_NAMED])
+    more = f" and {len(few) - MOST_NAMED} more classes are alike" if len(few) > MOST_NAMED else ""
+    note = (
+        f"of {len(source):,} source rows {named}{more}: so rare a class may never be predicted; --class-balance "
+        "batches shows each class equally often."
+    )
+    return (note,)
 
 
 def workers(config: Config) -> int:
