@@ -160,7 +160,10 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON has it, with the version of its format."""
         found = {"format": FORMAT, **asdict(self)}
-        return found if self.chosen else {name: value for name, value in found.items() if name not in OF_AUTO}
+        left_out = () if self.chosen else OF_AUTO
+        if self.standardized == "no":
+            left_out += ("standardized",)
+        return {name: value for name, value in found.items() if name not in left_out}
 
     @classmethod
     def from_json(cls, found: Any) -> "Summary":
