@@ -36,7 +36,7 @@ BY_CONTENT = _ByContent()
 class RunOptions:
     """Data and places"""
 
-    source: Annotated[str, "Labelled domain: a folder, an image list (.txt), or .npz .npy .csv .parquet.", PLACE] = ""
+    source: Annotated[str, "Labelled domain: a folder, an image list (.txt), or .npz .mat .csv .parquet …", PLACE] = ""
     target: Annotated[str, "Unlabelled domain, likewise; labels found there serve evaluation only.", PLACE] = ""
     benchmark: Annotated[str, "Instead of both: a named benchmark, or a TOML file that describes one.", PLACE] = ""
     root: Annotated[str, "Folder that holds the benchmark's domains.", PLACE] = ""

@@ -1,6 +1,6 @@
 """The input steps in their order: fitted, applied, kept."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -45,19 +45,11 @@ class Inputs:
 
     def source(self, domain: Domain) -> Domain:
         """Return a domain like the source, ready."""
-        if domain.ready:
-            return domain
-        for step in self.steps:
-            domain = step.source(domain)
-        return replace(domain, ready=True)
+        return _through(domain, [step.source for step in self.steps])
 
     def target(self, domain: Domain) -> Domain:
         """Return a domain like the target, ready: what a model is used on is taken for it."""
-        if domain.ready:
-            return domain
-        for step in self.steps:
-            domain = step.target(domain)
-        return replace(domain, ready=True)
+        return _through(domain, [step.target for step in self.steps])
 
     def values(self) -> dict[str, dict[str, Any]]:
         """Return what each step has learnt, by its name, as JSON has it."""
@@ -66,6 +58,15 @@ class Inputs:
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of all steps, their names behind the step's."""
         return {f"{PREFIX}{step.name}.{name}": x for step in self.steps for name, x in step.tensors().items()}
+
+
+def _through(domain: Domain, changes: Sequence[Callable[[Domain], Domain]]) -> Domain:
+    """Return the domain after these changes; one that is ready as it is."""
+    if domain.ready:
+        return domain
+    for change in changes:
+        domain = change(domain)
+    return replace(domain, ready=True)
 
 
 def fit_inputs(options: InputOptions, source: Domain, target: Domain) -> tuple[Inputs, Domain, Domain]:
