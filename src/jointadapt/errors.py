@@ -24,6 +24,16 @@ class Interrupted(Exception):  # noqa: N818
         return type(self), (self.number, self.folder, str(self))
 
 
+def some(names: Iterable[str], most: int = 5) -> str:
+    """Return the first of some names, and whether there are more.
+
+    >>> some(["a", "b", "c"], most=2)
+    'a, b, …'
+    """
+    names = list(names)
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Return an error for a name that is not known, with the nearest known ones.
 

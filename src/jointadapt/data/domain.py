@@ -15,7 +15,7 @@ from jointadapt.data.labels import UNLABELLED, check_spellings, counted_otherwis
 from jointadapt.data.mapped import MappedRows
 from jointadapt.data.table_rows import TableRows, some_names
 from jointadapt.data.traces import trace
-from jointadapt.errors import UserError
+from jointadapt.errors import UserError, some
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -101,7 +101,10 @@ class Domain:
         translation = [index[names[name]] if name in names else UNLABELLED for name in self.classes]
         labels = [translation[label] if label != UNLABELLED else UNLABELLED for label in self.labels.tolist()]
         joined = [f"{name!r} as {names[name]!r}" for name in used if names.get(name, name) != name]
-        notes = (*self.notes, f"{self.name}: classes in another spelling are read as the source's: {_some(joined)}.")
+        notes = (
+            *self.notes,
+            f"{self.name}: classes in another spelling are read as the source's: {some(joined)}.",
+        )
         domain = replace(self, labels=torch.tensor(labels), classes=classes, notes=notes if joined else self.notes)
         return domain, sorted(set(used) - set(names))
 
@@ -141,7 +144,7 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
         )
     if len(source.classes) < 2:
         raise UserError(
-            f"the source {source.name!r} has one class only ({_some(source.classes)}), and a classifier needs two; "
+            f"the source {source.name!r} has one class only ({some(source.classes)}), and a classifier needs two; "
             "is there an extra folder level? Give the folder whose subfolders are the classes."
         )
     check_spellings(source.classes, target.classes, source.name)
@@ -152,7 +155,7 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
     aligned, surplus = target.in_classes(source.classes)
     if not aligned.labelled:
         raise UserError(
-            f"source and target have no class in common (source: {_some(source.classes)}; target: {_some(surplus)}); "
+            f"source and target have no class in common (source: {some(source.classes)}; target: {some(surplus)}); "
             "give domains with the same class names, or a target without labels."
         )
     present = {source.classes[label] for label in aligned.labels.unique().tolist() if label != UNLABELLED}
@@ -160,12 +163,12 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
     notes = [*unlabelled]
     if missing:
         notes.append(
-            f"{_count(missing)} of the source not in the target ({_some(missing)}): matching the distributions may "
+            f"{_count(missing)} of the source not in the target ({some(missing)}): matching the distributions may "
             "push target rows into such classes; check their predictions."
         )
     if surplus:
         notes.append(
-            f"{_count(surplus)} of the target not in the source ({_some(surplus)}): their rows get the nearest known "
+            f"{_count(surplus)} of the target not in the source ({some(surplus)}): their rows get the nearest known "
             "class and are not counted in any accuracy."
         )
     if missing and surplus and counted_otherwise(source.classes, target.classes):
@@ -178,10 +181,6 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
 
 def _count(names: Sequence[str]) -> str:
     return f"{len(names)} {'classes are' if len(names) > 1 else 'class is'}"
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def thumbnail(domain: Domain, row: int) -> Image.Image | None:

@@ -16,7 +16,6 @@ FENCE = 20.0  # typical deviations; of a normal column 13.5 standard deviations
 CLIP = 10.0  # standard deviations
 MIXED = 12.0
 SPARSE = 0.8
-SAME_LENGTH = 1e-3
 COLUMNS_AT_ONCE = 512
 REPEATED = 5
 MOST_NAMED = 3

@@ -8,7 +8,7 @@ import numpy as np
 
 from jointadapt.data import UNLABELLED, from_arrays
 from jointadapt.data.labels import MISSING, encode_labels
-from jointadapt.errors import UserError
+from jointadapt.errors import UserError, some
 from jointadapt.experiment import Run, train
 from jointadapt.runtime.containers import as_numbers, matrix_of
 from jointadapt.runtime.progress import Track, silent
@@ -47,7 +47,9 @@ def adapt_anndata(
     known = encode_labels(labels, len(labels), f"obs[{label!r}]")
     target = _target(names, (known.indices == UNLABELLED).tolist(), domain) if target is None else str(target)
     if target not in names:
-        raise UserError(f"obs[{domain!r}] has no {target!r}; the target is one of {_some(sorted(set(names)))}.")
+        raise UserError(
+            f"obs[{domain!r}] has no {target!r}; the target is one of {some(map(repr, sorted(set(names))), most=8)}."
+        )
     x = as_numbers(matrix_of(adata, "adata", layer, obsm), "adata")
     inside = np.array([name == target for name in names])
     others = sorted(set(names) - {target})
@@ -71,7 +73,7 @@ def adapt_anndata(
 def _column(adata: Any, name: str) -> list[Any]:
     """Return a column of the table of rows."""
     if name not in adata.obs:
-        raise UserError(f"obs has no column {name!r}; it has {_some(list(adata.obs))}.")
+        raise UserError(f"obs has no column {name!r}; it has {some(map(repr, list(adata.obs)), most=8)}.")
     return np.asarray(adata.obs[name]).tolist()
 
 
@@ -82,9 +84,5 @@ def _target(names: Sequence[str], unlabelled: Sequence[bool], column: str) -> st
     without = [name for name in known if name not in labelled]
     if len(known) < 2 or len(without) != 1:
         said = "one domain alone" if len(known) < 2 else f"{len(without)} domains without labels"
-        raise UserError(f"obs[{column!r}] has {said}; name the target, one of {_some(known)}.")
+        raise UserError(f"obs[{column!r}] has {said}; name the target, one of {some(map(repr, known), most=8)}.")
     return without[0]
-
-
-def _some(names: Sequence[Any]) -> str:
-    return ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from jointadapt.errors import UserError, reason
+from jointadapt.errors import UserError, reason, some
 
 COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module
 AVERAGED = ("ema", "teacher")  # of two that fit, who trained with averaged weights means these
@@ -147,16 +147,12 @@ def _no_fit(path: Path, fit: Fit, own: Mapping[str, Tensor], name: str) -> UserE
     """Return an error that names what the best of all fits lacks."""
     said = []
     if fit.missing:
-        said.append(f"{len(fit.missing)} of {len(own)} tensors are missing ({_some(fit.missing)})")
+        said.append(f"{len(fit.missing)} of {len(own)} tensors are missing ({some(fit.missing, most=3)})")
     if fit.misshapen:
-        said.append(f"{len(fit.misshapen)} are of another shape ({_some(fit.misshapen)})")
+        said.append(f"{len(fit.misshapen)} are of another shape ({some(fit.misshapen, most=3)})")
     if fit.surplus:
-        said.append(f"{len(fit.surplus)} are unknown ({_some(fit.surplus)})")
+        said.append(f"{len(fit.surplus)} are unknown ({some(fit.surplus, most=3)})")
     return UserError(f"{path} does not fit the backbone {name}: {', '.join(said)}; give the weights of {name}.")
-
-
-def _some(names: tuple[str, ...], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def read_states(path: Path) -> list[tuple[str, dict[str, Tensor]]]:

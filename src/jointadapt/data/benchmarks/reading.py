@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from jointadapt.data.arrays import from_arrays
-from jointadapt.data.benchmarks.spec import Benchmark, some
+from jointadapt.data.benchmarks.spec import Benchmark
 from jointadapt.data.domain import UNLABELLED, Domain
 from jointadapt.data.image_files import find_images
 from jointadapt.data.image_folders import MOST_DEFECTS, from_files, readable
@@ -19,7 +19,7 @@ from jointadapt.data.kinds import Reading
 from jointadapt.data.labels import no_label_of_list, simplified
 from jointadapt.data.reading import LISTS, labels_beside, read_unchecked
 from jointadapt.data.relocate import locate
-from jointadapt.errors import UserError
+from jointadapt.errors import UserError, some
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
 

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from jointadapt.data.kinds import Kind
 from jointadapt.data.labels import simplified
-from jointadapt.errors import UserError, as_user_error, unknown_name
+from jointadapt.errors import UserError, as_user_error, some, unknown_name
 
 HERE = "jointadapt.data.benchmarks"
 FORM = ConfigDict(extra="forbid")
@@ -134,12 +134,6 @@ class Benchmark:
         """Return where a domain that is absent was looked for, and what is there instead."""
         there = some(sorted(entry.name for entry in root.iterdir())) or "nothing"
         return f"{name} is not in {root}, which holds {there}; looked for {some(self.domains[name].paths)}"
-
-
-def some(names: Mapping | list | tuple, most: int = 5) -> str:
-    """Return the first few names."""
-    names = list(names)
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def benchmark_names() -> list[str]:

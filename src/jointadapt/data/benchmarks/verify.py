@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jointadapt.data.benchmarks.reading import scan
-from jointadapt.data.benchmarks.spec import Benchmark, some
+from jointadapt.data.benchmarks.spec import Benchmark
 from jointadapt.data.domain import UNLABELLED
-from jointadapt.errors import UserError
+from jointadapt.errors import UserError, some
 
 
 @dataclass(frozen=True)
