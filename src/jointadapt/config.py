@@ -83,6 +83,11 @@ class TrainingOptions:
     class_balance: Annotated[
         Literal["no", "batches"], "batches: each class of the source equally often in a batch, rare ones repeated."
     ] = "no"
+    align: Annotated[
+        Literal["no", "columns", "covariance"],
+        "Move the source's features onto the target's before the training: the mean and deviation of each column, or "
+        "mean and covariance (CORAL).",
+    ] = "no"
     learning_rate: Annotated[Positive, "Initial learning rate of new layers; a pretrained backbone has a tenth."] = 0.01
     lr_alpha: Annotated[NotNegative, "α of the learning rate's decay η / (1 + α p)^0.75."] = 10.0
     weight_decay: Annotated[NotNegative, "L2 penalty on every weight."] = 5e-4

@@ -12,7 +12,7 @@ from jointadapt.data.dataset_rows import DatasetRows
 from jointadapt.data.images import Picture, open_rgb, read_image
 from jointadapt.data.kinds import RowKind
 from jointadapt.data.labels import UNLABELLED, check_spellings, counted_otherwise, translate_classes
-from jointadapt.data.mapped import MappedRows
+from jointadapt.data.mapped import TILE, Change, MappedRows
 from jointadapt.data.table_rows import TableRows, some_names
 from jointadapt.data.traces import trace
 from jointadapt.errors import UserError, some
@@ -84,6 +84,13 @@ class Domain:
         if transform is None:
             raise ValueError("images need a transform that gives them one size.")
         return torch.stack([transform(read_image(self.content[index])) for index in indices])
+
+    def changed(self, change: Change) -> "Domain":
+        """Return the domain of arrays with its rows changed, tile by tile; rows on disk as they are read."""
+        assert isinstance(self.content, Tensor | MappedRows)
+        if isinstance(self.content, MappedRows):
+            return replace(self, content=self.content.changed(change))
+        return replace(self, content=torch.cat([change(tile) for tile in self.content.split(TILE)]))
 
     def unlabelled(self) -> "Domain":
         """Return the domain without its labels."""

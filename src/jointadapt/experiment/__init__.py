@@ -15,6 +15,7 @@ from jointadapt.data.domain import thumbnail
 from jointadapt.data.own_datasets import options_of_loaders
 from jointadapt.data.target_labels import labels_by_item
 from jointadapt.errors import Interrupted, UserError
+from jointadapt.experiment.alignment import check_alignment
 from jointadapt.experiment.auto import choose_method
 from jointadapt.experiment.devices import begins_alone, device_of, launch
 from jointadapt.experiment.fit import not_as_begun
@@ -152,7 +153,9 @@ def execute_prepared(config: Config, data: Prepared) -> Run:
     `config.out` may be the folder of an interrupted run, which is finished, or of a finished one, which is read.
     """
     with preserved_rng_state(), RunFolder(Path(config.out)).held():
-        return _train_all(Session(config, data, launch(config), silent))
+        session = Session(config, data, launch(config), silent)
+        check_alignment(session)
+        return _train_all(session)
 
 
 def _without_module(options: Mapping[str, Any]) -> tuple[dict[str, Any], nn.Module | None]:
@@ -231,6 +234,7 @@ def _begin(
         data = prepare(config, source, target, fabric.device, cache, track, backbone, labels)
     session = Session(config, data, fabric, track)
     session.ranks.require(min(config.batch_size, len(data.source), len(data.target)))
+    check_alignment(session)
     return session
 
 
@@ -239,7 +243,7 @@ def _train_all(session: Session) -> Run:
     config, baseline = session.config, None
     try:
         if config.method != BASELINE and (config.baseline or config.method == AUTO or is_source_free(config.method)):
-            plain = {"method": BASELINE, "trade_off": "auto", "baseline": False}
+            plain = {"method": BASELINE, "trade_off": "auto", "align": "no", "baseline": False}
             baseline = train_method(session.within(BASELINE, **plain), None)
         if config.trade_off == "search":
             session = replace(session, config=replace(config, trade_off=choose_trade_off(session, baseline)))

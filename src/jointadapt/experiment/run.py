@@ -12,6 +12,7 @@ from jointadapt.data.batches import shard
 from jointadapt.data.domain import some_rows
 from jointadapt.evaluation.metrics import evaluate
 from jointadapt.evaluation.predict import network_outputs
+from jointadapt.experiment.alignment import aligned
 from jointadapt.experiment.fit import fit
 from jointadapt.experiment.prepare import Prepared
 from jointadapt.experiment.session import Session
@@ -60,10 +61,10 @@ class Outputs(NamedTuple):
 
 def train_method(session: Session, baseline: Run | None) -> Run:
     """Train one method, from its newest checkpoint if it has one, and write all of the run folder but the report."""
-    config, data, folder = session.config, session.data, session.folder
-    if folder.finished:
+    if session.folder.finished:
         return read_finished(session)
-    started = time.monotonic()
+    session, started = aligned(session), time.monotonic()
+    config, data, folder = session.config, session.data, session.folder
     expected = expected_proportions(baseline, data)
     selection = CheckpointSelection(config.select, data.source, data.target, expected, ranks=session.ranks)
     network = fit(session, selection, None if baseline is None else baseline.model.network)

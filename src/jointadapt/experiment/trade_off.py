@@ -7,6 +7,7 @@ from itertools import product
 from statistics import mean
 from typing import Literal
 
+from jointadapt.experiment.alignment import aligned
 from jointadapt.experiment.fit import fit
 from jointadapt.experiment.run import Run, expected_proportions
 from jointadapt.experiment.session import Session
@@ -44,8 +45,8 @@ def choose_trade_off(session: Session, baseline: Run | None) -> float | Literal[
 
 def _try(session: Session, baseline: Run | None, rule: str, trade_off: float, fold: int) -> Trial:
     """Return the score of a training with this λ, without the held-out source examples that the criterion needs."""
-    data = session.data
-    trial = session.within(PLACE, f"{trade_off:g}-{fold}", trade_off=trade_off)
+    trial = aligned(session.within(PLACE, f"{trade_off:g}-{fold}", trade_off=trade_off))
+    data = trial.data
     expected = expected_proportions(baseline, data)
     selection = CheckpointSelection(rule, data.source, data.target, expected, fold, session.ranks)
     fit(trial, selection, None if baseline is None else baseline.model.network)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jointadapt.data import Domain
 from jointadapt.data.domain import some_rows
-from jointadapt.data.mapped import TILE, MappedRows
+from jointadapt.data.mapped import TILE
 from jointadapt.discrepancy.columns import (
     Columns,
     Scaling,
@@ -165,12 +165,7 @@ def _standardized(domain: Domain, scaling: Scaling) -> Domain:
         values = scaling.standardized(_by_column(rows))
         return values if rows.ndim == 2 else values.unflatten(0, (len(rows), -1)).movedim(-1, 1).contiguous()
 
-    content = domain.content
-    assert not isinstance(content, tuple)
-    if isinstance(content, MappedRows):
-        return replace(domain, content=content.changed(change))
-    parts = [change(content[start : start + TILE]) for start in range(0, len(domain), TILE)]
-    return replace(domain, content=torch.cat(parts))
+    return domain.changed(change)
 
 
 def with_fill_notes(domain: Domain) -> Domain:
