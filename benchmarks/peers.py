@@ -127,7 +127,7 @@ def pytorch_adapt(name: str) -> Method:
             "bnm": lambda: hooks.ClassifierHook([optimizer], post=[hooks.BNMHook()]),
         }[name]()
         domain_s, domain_t = torch.zeros(BATCH), torch.ones(BATCH)
-        for step, (x_s, y_s, x_t) in enumerate(Batches(source, target, BATCH, seed).iterate(0, steps)):
+        for step, (x_s, y_s, x_t, _) in enumerate(Batches(source, target, BATCH, seed).iterate(0, steps)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step / steps, RATE)
             batch = {"src_imgs": x_s, "src_labels": y_s, "target_imgs": x_t}

@@ -22,7 +22,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from jointadapt.data.batches import shard
+from jointadapt.data.batches import Batch, shard
 from jointadapt.discrepancy import jmmd_fourier
 from jointadapt.methods import METHODS
 from jointadapt.methods.registry import build_method
@@ -36,7 +36,8 @@ SIZES = ((13, 13), (13, 11), (6, 5))
 PRECISIONS = ("32-true", "64-true")
 
 SAM = " --sam-rho "
-CASES = (*METHODS, f"jan{SAM}0.05", f"jan-a+mcc{SAM}0.05")
+WEIGHTS = " with source weights"
+CASES = (*METHODS, f"jan{SAM}0.05", f"jan-a+mcc{SAM}0.05", f"source-only{WEIGHTS}", f"jan{WEIGHTS}")
 REDUCED = "jmmd_fourier(reduce=…)"
 
 Numbers = dict[str, Tensor]
@@ -45,7 +46,7 @@ Numbers = dict[str, Tensor]
 def train(fabric: Fabric, case: str) -> Numbers:
     """Return what three steps of a method give: the first's terms and gradients, and what came of all."""
     torch.manual_seed(0)
-    name, _, rho = case.partition(SAM)
+    name, _, rho = case.removesuffix(WEIGHTS).partition(SAM)
     backbone = build_backbone("mlp", shape=(WIDTH,))
     network = Network(backbone, Head(backbone.widths, CLASSES, bottleneck=8, dropout=0.3))
     method = build_method(name, network.widths, {"discriminator_width": 16})
@@ -56,8 +57,10 @@ def train(fabric: Fabric, case: str) -> Numbers:
     for n, m in SIZES:
         rows = [torch.randn(size, WIDTH, generator=generator) + shift for size, shift in ((n, 0.0), (m, 0.7))]
         labels = torch.randint(CLASSES, (n,), generator=generator)
+        weights = torch.arange(1.0, n + 1) if case.endswith(WEIGHTS) else None
         part_s, part_t = (list(shard(size, fabric.global_rank, fabric.world_size)) for size in (n, m))
-        batches.append((rows[0][part_s], labels[part_s], rows[1][part_t]))
+        w_s = None if weights is None else weights[part_s]
+        batches.append(Batch(rows[0][part_s], labels[part_s], rows[1][part_t], w_s))
     terms, gradients = [], None
     for record in trainer.train(batches):
         terms += [record.risk, record.transfer]

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from jointadapt.data.batches import shard
+from jointadapt.data.batches import Batch, shard
 from jointadapt.methods.registry import build_method
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.network import Head, Network
@@ -40,7 +40,7 @@ def step_time(fabric: Fabric, rows: int, classes: int, estimator: str, steps: in
     trainer = Trainer(fabric, network, build_method("jan", network.widths, {"estimator": estimator}), steps=10**6)
     own = list(shard(rows // 2, fabric.global_rank, fabric.world_size))
     x, labels = torch.randn(2, rows // 2, WIDTH), torch.arange(rows // 2) % classes
-    batch = (x[0][own], labels[own], x[1][own] + 0.1)
+    batch = Batch(x[0][own], labels[own], x[1][own] + 0.1)
     seconds = []
     started = time.perf_counter()
     for _ in trainer.train([batch] * (steps + 2)):

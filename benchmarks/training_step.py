@@ -15,6 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from jointadapt.data.batches import Batch
 from jointadapt.discrepancy.constants import FIVE_SCALES
 from jointadapt.methods import METHODS, Method
 from jointadapt.networks.backbones import build_backbone
@@ -77,7 +78,7 @@ def main() -> None:
     fabric = Fabric(accelerator=arguments.device, devices=1)
     torch.manual_seed(0)
     x_s, x_t = torch.randn(ROWS, WIDTH), torch.randn(ROWS, WIDTH) + 0.1
-    batch = tuple(part.to(fabric.device) for part in (x_s, torch.arange(ROWS) % CLASSES, x_t))
+    batch = Batch(x_s, torch.arange(ROWS) % CLASSES, x_t).to(fabric.device)
     trainers = {}
     for name, kind in CONTENDERS.items():
         network = Network(build_backbone("none", shape=(WIDTH,)), Head((WIDTH,), CLASSES))

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from jointadapt.config import Config
 from jointadapt.data.arrays import from_arrays
-from jointadapt.data.batches import Batches
+from jointadapt.data.batches import Batch, Batches
 from jointadapt.data.reading import read_domain
 from jointadapt.data.worker_restart import load
 from jointadapt.errors import UserError
@@ -115,10 +115,10 @@ def _trainer(steps: int = 10, precision: str = "32-true", **options: float) -> T
     return Trainer(fabric, network, build_method("dan", network.widths, vars(Config())), steps=steps, **options)
 
 
-def _batches(bad: int | None, value: float = math.nan) -> list[tuple[torch.Tensor, ...]]:
-    batches = [(torch.randn(8, 4), torch.arange(8) % 2, torch.randn(8, 4)) for _ in range(6)]
+def _batches(bad: int | None, value: float = math.nan) -> list[Batch]:
+    batches = [Batch(torch.randn(8, 4), torch.arange(8) % 2, torch.randn(8, 4)) for _ in range(6)]
     if bad is not None:
-        batches[bad][2][3, 1] = value
+        batches[bad].x_t[3, 1] = value
     return batches
 
 
@@ -126,7 +126,7 @@ def _batches(bad: int | None, value: float = math.nan) -> list[tuple[torch.Tenso
 @pytest.mark.parametrize("bad", [0, 3])
 def test_first_step_that_is_not_finite_is_found_even_when_asked_for_later(bad: int, value: float) -> None:
     trainer = _trainer()
-    assert len(list(trainer.train(_batches(bad, value)))) == 6  # pyright: ignore[reportArgumentType]
+    assert len(list(trainer.train(_batches(bad, value)))) == 6
     fault = trainer.fault()
     assert fault is not None
     assert fault.step == bad + 1
@@ -137,7 +137,7 @@ def test_gradient_that_is_not_finite_is_found_where_the_loss_is() -> None:
     trainer = _trainer()
     weight = trainer.objective.network.head.classifier.weight
     weight.register_hook(lambda gradient: gradient * math.nan)
-    list(trainer.train(_batches(None)[:1]))  # pyright: ignore[reportArgumentType]
+    list(trainer.train(_batches(None)[:1]))
     fault = trainer.fault()
     assert fault is not None
     assert fault.step == 1
@@ -149,7 +149,7 @@ def test_gradient_that_is_not_finite_is_found_where_the_loss_is() -> None:
 def test_healthy_training_has_no_fault(precision: str) -> None:
     trainer = _trainer(precision=precision)
     kind = torch.float64 if precision == "64-true" else torch.float32
-    list(trainer.train([(x_s.to(kind), y_s, x_t.to(kind)) for x_s, y_s, x_t in _batches(None)]))
+    list(trainer.train([Batch(b.x_s.to(kind), b.y_s, b.x_t.to(kind)) for b in _batches(None)]))
     assert trainer.fault() is None
 
 
@@ -206,7 +206,7 @@ def test_items_of_a_step_are_its_rows() -> None:
     batches = Batches(source, target, 3, 4)
     for step in (0, 3):
         items_s, items_t = batches.items(step)
-        x_s, y_s, x_t = batches[step]
+        x_s, y_s, x_t, _ = batches[step]
         assert torch.equal(source.rows([source.items.index(item) for item in items_s]), x_s)
         assert torch.equal(source.labels[[source.items.index(item) for item in items_s]], y_s)
         assert torch.equal(target.rows([target.items.index(item) for item in items_t]), x_t)
@@ -228,7 +228,7 @@ def test_condition_sees_collapsed_features_through_dropout_and_changes_nothing(p
     trainer, other = _trainer(precision=precision), _trainer(precision=precision)
     for each in (trainer, other):
         torch.manual_seed(1)
-        list(each.train(_batches(None)))  # pyright: ignore[reportArgumentType]
+        list(each.train(_batches(None)))
     condition = trainer.condition()
     assert condition.classes == 2
     assert 0.01 < condition.spread <= 1

@@ -1,5 +1,7 @@
 """What the trainer adds to a step: labels of the source alone, reversed logits, a teacher; and SAM."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -7,6 +9,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from jointadapt import train
+from jointadapt.config import make_config
+from jointadapt.data import UNLABELLED, Batches, from_arrays
+from jointadapt.data.batches import Batch
+from jointadapt.data.target_labels import join_labelled
+from jointadapt.errors import Interrupted
+from jointadapt.experiment import execute
 from jointadapt.methods import METHODS, Method, Needs
 from jointadapt.methods.registry import build_method
 from jointadapt.networks.backbones import build_backbone
@@ -113,7 +121,7 @@ def test_sam_takes_the_risk_where_it_is_worst_and_the_transfer_term_where_the_we
         sam_rho=rho,
     )
     trainer.step = 1
-    batch = X_S.double(), Y_S, X_T.double()
+    batch = Batch(X_S.double(), Y_S, X_T.double())
     parameters = dict(net.named_parameters())
     before = {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
 
@@ -179,3 +187,62 @@ def test_sam_is_an_option_of_every_run():
     weights = [run.model.network.head.classifier.weight for run in (plain, sharp)]
     assert not torch.equal(*weights)
     train(*arrays(), method="source-only", steps=2, report=False, sam_rho=0.05)
+
+
+W_S = torch.tensor([3.0, 0, 1, 2, 1, 1, 0, 4])
+
+
+def test_without_weights_the_risk_is_the_mean_cross_entropy_to_the_last_bit():
+    witness, net = Witness(), network()
+    of_none, _ = Objective(net, witness)(X_S, Y_S, X_T)
+    assert witness.given[0].weights is None
+    assert torch.equal(of_none, cross_entropy(witness.given[0].logits, Y_S))
+
+
+def test_source_weights_weigh_the_risk_and_are_handed_to_the_method():
+    witness, net = Witness(), network()
+    risk, _ = Objective(net, witness)(X_S, Y_S, X_T, W_S)
+    source, target = witness.given
+    assert torch.equal(source.weights, W_S)
+    assert target.weights is None
+    own = cross_entropy(source.logits, Y_S, reduction="none")
+    torch.testing.assert_close(risk, (W_S * own).sum() / W_S.sum())
+    nothing, _ = Objective(net, witness)(X_S, Y_S, X_T, torch.zeros(8))
+    assert nothing.item() == 0
+
+
+def test_a_batch_carries_the_weights_of_its_rows():
+    labels = torch.arange(9) % 2
+    source = from_arrays(torch.arange(9.0)[:, None], labels)
+    source = replace(source, weights=torch.arange(9.0) / 2)
+    batch = Batches(source.select(range(1, 9)), source, 4, 0)[3]
+    torch.testing.assert_close(batch.w_s, batch.x_s[:, 0] / 2)
+    plain = Batches(replace(source, weights=None).select(range(1, 9)), source, 4, 0)[3]
+    assert plain.w_s is None
+    assert torch.equal(plain.x_s, batch.x_s)
+
+
+@pytest.mark.parametrize("method", ["source-only", "jan", "coral"])
+def test_a_training_with_source_weights_goes_on_where_it_was_stopped(tmp_path, method, monkeypatch):
+    (x, y), target = arrays()
+    source = replace(from_arrays(x, y), weights=torch.where(torch.as_tensor(y), 0.2, 1.0))
+    options = {"method": method, "baseline": False, "report": False, "steps": 120, "checkpoint_every": 60}
+    plain = train((x, y), target, **options)
+    whole = train(source, target, **options)
+    assert not torch.equal(*(run.model.network.head.classifier.weight for run in (plain, whole)))
+    monkeypatch.setattr(Trainer, "largest", lambda trainer, *_: trainer.step == 60)
+    with pytest.raises(Interrupted):
+        train(source, target, out=tmp_path / "run", **options)
+    monkeypatch.undo()
+    config = make_config({**options, "out": str(tmp_path / "run")})
+    resumed = execute(config, source, from_arrays(target), resuming=True)
+    for a, b in zip(*(run.model.network.state_dict().values() for run in (whole, resumed)), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_labelled_target_rows_join_weighted_source_rows_with_the_weight_one():
+    x = torch.arange(6.0)[:, None]
+    source = replace(from_arrays(x, torch.arange(6) % 2), weights=torch.full((6,), 0.5))
+    given = torch.tensor([0, UNLABELLED, UNLABELLED])
+    joined = join_labelled(source, from_arrays(torch.ones(3, 1)), given)
+    assert joined.weights.tolist() == [0.5] * 6 + [1.0] * 2

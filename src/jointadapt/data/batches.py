@@ -1,8 +1,9 @@
-"""Training batches `(x_s, y_s, x_t)`: a function of the step alone, so that a run can go on from any step."""
+"""Training batches: a function of the step alone, so that a run can go on from any step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,25 @@ from jointadapt.data.dataset_rows import DatasetRows
 from jointadapt.data.domain import Domain, Transform
 from jointadapt.data.worker_restart import load
 
-Batch = tuple[Tensor, Tensor, Tensor]
+
+class Batch(NamedTuple):
+    """The rows of one step.
+
+    Args:
+        x_s: (n, …), source rows.
+        y_s: (n,), their labels.
+        x_t: (m, …), target rows.
+        w_s: (n,), weights of the source rows; None: all are equal.
+    """
+
+    x_s: Tensor
+    y_s: Tensor
+    x_t: Tensor
+    w_s: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device."""
+        return Batch(*(None if part is None else part.to(device) for part in self))  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,8 @@ class Batches(Dataset):
     def __getitem__(self, step: int) -> Batch:
         x_s, rows_s = self._batch(self.source, step, 2 * self.seed)
         x_t, _ = self._batch(self.target, step, 2 * self.seed + 1)
-        return x_s, self.source.labels[rows_s], x_t
+        weights = self.source.weights
+        return Batch(x_s, self.source.labels[rows_s], x_t, None if weights is None else weights[rows_s])
 
     def items(self, step: int) -> tuple[list[str], list[str]]:
         """Return what the rows of a step are called, of source and target."""

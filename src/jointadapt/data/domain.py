@@ -38,6 +38,7 @@ class Domain:
         white: the value of white in the pixels as they came; they were divided by it.
         groups: int64 (n,), where rows of one group are alike, as windows of one recording are: no split parts them.
         precomputed: the rows are what a frozen backbone made of the domain's own, its layers side by side.
+        weights: (n,), ≥ 0, what each row of a source counts for in the risk and in a discrepancy; None: all are equal.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Domain:
     white: float = 1.0
     groups: Tensor | None = None
     precomputed: bool = False
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -125,8 +127,9 @@ class Domain:
                 content = self.content[indices]
             case MappedRows() | TableRows() | DatasetRows():
                 content = self.content.select(indices)
-        items, groups = tuple(self.items[i] for i in indices), None if self.groups is None else self.groups[indices]
-        return replace(self, content=content, labels=self.labels[indices], items=items, groups=groups)
+        items = tuple(self.items[i] for i in indices)
+        groups, weights = (None if x is None else x[indices] for x in (self.groups, self.weights))
+        return replace(self, content=content, labels=self.labels[indices], items=items, groups=groups, weights=weights)
 
 
 def some_rows(rows: int, most: int) -> Tensor:

@@ -68,7 +68,8 @@ def label_rows(target: Domain, labels: Mapping[str, str]) -> Tensor:
 def join_labelled(source: Domain, target: Domain, given: Tensor) -> Domain:
     """Return the source followed by the labelled target rows, repeated to make up a quarter of the whole at least.
 
-    Without repeats, 20 rows beside 1,000 would be seen twice in a hundred.
+    Without repeats, 20 rows beside 1,000 would be seen twice in a hundred. Where source rows have weights, the target's
+    have the weight 1.
     """
     few = (given != UNLABELLED).nonzero().flatten().tolist()
     times = -(-len(source) // ((LABELLED_SHARE - 1) * len(few)))
@@ -80,5 +81,8 @@ def join_labelled(source: Domain, target: Domain, given: Tensor) -> Domain:
             content = (*source.content, *added.content)
         case _:
             raise UserError("labels of target rows need rows in memory, and these stay on disk; give smaller files.")
-    labels = torch.cat([source.labels, added.labels])
-    return replace(source, content=content, labels=labels, items=source.items + added.items, groups=None)
+    labels, weights = torch.cat([source.labels, added.labels]), source.weights
+    if weights is not None:
+        weights = torch.cat([weights, weights.new_ones(len(added))])
+    items = source.items + added.items
+    return replace(source, content=content, labels=labels, items=items, groups=None, weights=weights)

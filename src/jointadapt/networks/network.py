@@ -24,6 +24,7 @@ class Activations(NamedTuple):
             adversary, the features ascend on what the classifier descends on. None for others.
         teacher: (n, classes), the EMA teacher's probabilities of the target examples; None unless a
             method needs it.
+        weights: (n,), of source examples in training, or what a method gives target examples; None: all are equal.
     """
 
     features: Tensor
@@ -32,6 +33,7 @@ class Activations(NamedTuple):
     labels: Tensor | None = None
     reversed_logits: Tensor | None = None
     teacher: Tensor | None = None
+    weights: Tensor | None = None
 
     def split(self, n: int) -> tuple["Activations", "Activations"]:
         """Return the activations of the first n examples, and of the others, as the network gives them."""

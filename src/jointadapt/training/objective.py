@@ -48,8 +48,13 @@ class Objective(nn.Module):
             self.teacher = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(TEACHER_DECAY), use_buffers=True)
             self.teacher.requires_grad_(False)
 
-    def forward(self, x_s: Tensor, y_s: Tensor, x_t: Tensor, step: int = 0) -> tuple[Tensor, Tensor]:
-        """Return risk and transfer term; both domains pass the network in one call."""
+    def forward(
+        self, x_s: Tensor, y_s: Tensor, x_t: Tensor, w_s: Tensor | None = None, *, step: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Return risk and transfer term; both domains pass the network in one call.
+
+        With weights of source examples the risk is Σ w_i ℓ_i / Σ w_i, and the method is handed them.
+        """
         needs = self.method.needs
         used = [*compress((x_s, x_t), (needs.source, needs.target))]
         lengths = self.ranks.numbers(*map(len, used), device=x_s.device)
@@ -68,9 +73,10 @@ class Objective(nn.Module):
         if source is None:
             transfer = self.method(None, target)
             return torch.zeros_like(transfer), transfer
-        y_s = self.ranks.gather(y_s, [*map(itemgetter(slice(1)), lengths)])
-        source = source._replace(labels=y_s)
-        return cross_entropy(self.method.source_logits(source), y_s), self.method(source, target)
+        own = [*map(itemgetter(slice(1)), lengths)]
+        y_s, w_s = self.ranks.gather(y_s, own), None if w_s is None else self.ranks.gather(w_s, own)
+        source = source._replace(labels=y_s, weights=w_s)
+        return risk(self.method.source_logits(source), y_s, w_s), self.method(source, target)
 
     def _hidden(self, network: Network, x: Tensor, lengths: list[list[int]], step: int) -> Sequence[Tensor]:
         """Return the backbone's layers of this rank's rows, and of all others'."""
@@ -92,3 +98,16 @@ class Objective(nn.Module):
         """Let the teacher follow the network; to be called after each step."""
         if self.teacher is not None:
             self.teacher.update_parameters(self.network)
+
+
+def risk(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the mean cross-entropy; with weights Σ w_i ℓ_i / Σ w_i, and 0 where all weights are.
+
+    >>> logits, labels = torch.tensor([[0.0, 0], [5, 0]]), torch.tensor([0, 0])
+    >>> risk(logits, labels, torch.tensor([1.0, 0]))
+    tensor(0.6931)
+    """
+    if weights is None:
+        return cross_entropy(logits, labels)
+    losses = cross_entropy(logits, labels, reduction="none")
+    return (weights * losses).sum() / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)

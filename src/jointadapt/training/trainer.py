@@ -1,6 +1,6 @@
 """The one loop: J = risk + λ · method(source, target), Eq. (9), on Lightning Fabric."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,8 +128,7 @@ class Trainer:
             weight = trade_off(p, self.ceiling) if self.warm_up else self.ceiling
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
-            x_s, y_s, x_t = batch
-            self.batch = x_s.to(device), y_s.to(device), x_t.to(device)
+            self.batch = Batch(*batch).to(device)
             risk, transfer = self._backward(self.batch, weight)
             self.optimizer.step()
             self.objective.module.follow()
@@ -137,20 +136,20 @@ class Trainer:
             self._note_fault(risk.detach(), transfer.detach())
             yield Record(self.step, p, risk.detach(), transfer.detach(), weight, rate)
 
-    def _backward(self, batch: Sequence[Tensor], weight: float) -> tuple[Tensor, Tensor]:
+    def _backward(self, batch: Batch, weight: float) -> tuple[Tensor, Tensor]:
         """Leave a step's gradients in the parameters, and return risk and transfer term."""
         self.optimizer.zero_grad()
         if self.sam_rho and self.objective.module.method.needs.source:
             with self.fabric.no_backward_sync(self.objective):  # which knows of one way back a step, not of three
                 return self._sam_backward(batch, weight)
-        risk, transfer = self.objective(*batch, self.step)
+        risk, transfer = self.objective(*batch, step=self.step)
         self.fabric.backward(risk + weight * transfer)
         return risk, transfer
 
-    def _sam_backward(self, batch: Sequence[Tensor], weight: float) -> tuple[Tensor, Tensor]:
+    def _sam_backward(self, batch: Batch, weight: float) -> tuple[Tensor, Tensor]:
         """Do the same with the gradient of the risk from θ + ε: the same ε on every rank, of the risk of all rows."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        risk, transfer = self.objective(*batch, self.step)
+        risk, transfer = self.objective(*batch, step=self.step)
         self.fabric.backward(risk, retain_graph=True)
         moved = [p for p in parameters if p.grad is not None]
         before, gradients = [p.detach().clone() for p in moved], [p.grad for p in moved]
@@ -162,7 +161,7 @@ class Trainer:
         with torch.no_grad():
             for p, gradient in zip(moved, gradients, strict=True):
                 p.add_(gradient / length.clamp_min(torch.finfo(length.dtype).tiny), alpha=self.sam_rho)
-        self.fabric.backward(self.objective(*batch, self.step)[0])
+        self.fabric.backward(self.objective(*batch, step=self.step)[0])
         with torch.no_grad():
             for p, value in zip(moved, before, strict=True):
                 p.copy_(value)
@@ -202,7 +201,7 @@ class Trainer:
         assert self.batch is not None
         network, method = self.objective.module.network.eval(), self.objective.module.method
         classes, spreads, dtype = [], [], network.head.classifier.weight.dtype
-        for x, used in ((self.batch[0], method.needs.source), (self.batch[2], method.needs.target)):
+        for x, used in ((self.batch.x_s, method.needs.source), (self.batch.x_t, method.needs.target)):
             if used:
                 seen, lengths = network(x.to(dtype)), self.ranks.numbers(len(x), device=x.device)
                 classes.append(len(self.ranks.gather(seen.logits.argmax(1), lengths).unique()))
