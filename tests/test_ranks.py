@@ -14,13 +14,14 @@ from conftest import Command, draw_folder, write_arrays
 from lightning_fabric import Fabric
 from torch import nn
 
+from jointadapt import cli
 from jointadapt.data import Batches, Preprocessing, read_domain
 from jointadapt.data.batches import Batch
 from jointadapt.errors import UserError
 from jointadapt.methods.registry import build_method
 from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.network import Head, Network
-from jointadapt.training.distributed import PooledBatchNorm, Ranks, pool_batch_norm
+from jointadapt.training.distributed import PooledBatchNorm, Ranks, pool_batch_norm, reporting_lost_ranks
 from jointadapt.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -275,6 +276,7 @@ def test_ranks_choose_what_the_first_does_and_a_silent_one_is_told(tmp_path: Pat
 JUDGE = """
 import datetime
 import json
+import os
 import pathlib
 import time
 import torch
@@ -311,7 +313,26 @@ if rank == 0:
 pathlib.Path(f"{rank}.json").write_text(json.dumps(found))
 while not pathlib.Path("0.json").exists():
     time.sleep(0.1)
+os._exit(0)  # a thread may still wait for the silent rank: an interpreter that is torn down under it aborts
 """
+
+
+def test_a_command_that_lost_a_rank_leaves_at_once(monkeypatch, capsys) -> None:
+    def lose(**_: object) -> None:
+        with reporting_lost_ranks(Path("run")):
+            raise RuntimeError("[gloo] Timed out waiting 10000ms for recv operation to complete")
+
+    class Left(BaseException):
+        pass
+
+    def leave(code: int) -> None:
+        raise Left(code)
+
+    monkeypatch.setattr(cli, "cli", lose)
+    monkeypatch.setattr(os, "_exit", leave)
+    with pytest.raises(Left, match=r"^2$"):
+        cli.main()
+    assert "go on with: jointadapt train --resume run" in capsys.readouterr().err
 
 
 ELASTIC = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]

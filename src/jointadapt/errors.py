@@ -13,6 +13,13 @@ class UserError(ValueError):
     """A mistake in the input, reported in one line: what was expected, what came, what to do. The CLI exits with 2."""
 
 
+class LostProcessError(UserError):
+    """Another process of the run has ended, or is silent. The CLI exits with 2, at once.
+
+    A thread may still wait for the lost one; an interpreter that tears its own process down under it is aborted.
+    """
+
+
 class Interrupted(Exception):  # noqa: N818
     """A signal ended the training, after a checkpoint was written. The CLI exits with 128 + the signal's number."""
 

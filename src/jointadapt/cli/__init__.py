@@ -5,6 +5,7 @@ once.
 """
 
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -16,7 +17,7 @@ from typing import Any
 import click
 
 from jointadapt.cli.console import close_output, open_console
-from jointadapt.errors import Interrupted, UserError, unknown_name
+from jointadapt.errors import Interrupted, LostProcessError, UserError, unknown_name
 from jointadapt.runtime.signals import interruptions
 from jointadapt.version import __version__
 
@@ -71,13 +72,16 @@ def main() -> None:
         print_error("the working folder is gone; change to one that is there.")
         sys.exit(2)
     logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)  # it reports every process that it starts
+    leave = sys.exit
     with interruptions() as asked:
         try:
             code = cli(standalone_mode=False, prog_name="jointadapt") or 0
         except BaseException as error:
             code = _told(error, asked)
+            if isinstance(error, LostProcessError):
+                leave = os._exit
         code = _flushed(code)
-    sys.exit(code)
+    leave(code)
 
 
 def _told(error: BaseException, asked: list[int]) -> int:

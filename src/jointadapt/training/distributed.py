@@ -18,7 +18,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, distributed, nn
 
-from jointadapt.errors import UserError
+from jointadapt.errors import LostProcessError, UserError
 
 T = TypeVar("T")
 SILENCE = timedelta(minutes=30)
@@ -106,7 +106,7 @@ ALONE = Ranks()
 
 @contextmanager
 def reporting_lost_ranks(folder: Path) -> Iterator[None]:
-    """Report the end, or the silence, of another rank as a `UserError` that names the run folder to resume."""
+    """Report the end, or the silence, of another rank as a `LostProcessError` that names the run folder to resume."""
     try:
         yield
     except RuntimeError as error:
@@ -114,7 +114,7 @@ def reporting_lost_ranks(folder: Path) -> Iterator[None]:
         if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
             raise
         reason = " ".join(str(error).split())
-        raise UserError(
+        raise LostProcessError(
             f"another process of this run was lost, or did not answer ({reason[:160]}); "
             f"go on with: jointadapt train --resume {folder}"
         ) from error
