@@ -6,6 +6,7 @@ import pytest
 import reference
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from jointadapt import GaussianKernel
 from jointadapt.discrepancy import jmmd_unbiased
@@ -469,3 +470,57 @@ def test_an_unknown_method_is_answered_with_the_nearest():
 
 def test_the_reference_is_independent():
     assert "jointadapt" not in vars(reference)
+
+
+WEIGHED = ("ddc", "dan", "dann", "jan", "jan-a", "rtn", "ujmmd", "coral", "cdan", "cdan-e", "mcd", "mdd")
+
+
+def weighted(activations: Activations, weights: Tensor) -> Activations:
+    return activations._replace(weights=weights)
+
+
+@pytest.mark.parametrize("name_", WEIGHED)
+def test_equal_source_weights_change_nothing_and_others_do(name_):
+    method, source, target = built(name_), sample(SIZES[0], 0), sample(SIZES[1], 1, 0.5)
+    plain = method(source, target)
+    equal = method(weighted(source, torch.full((SIZES[0],), 3.0, dtype=torch.float64)), target)
+    torch.testing.assert_close(equal, plain, rtol=FLOAT64, atol=FLOAT64)
+    uneven = method(weighted(source, torch.arange(1.0, SIZES[0] + 1, dtype=torch.float64)), target)
+    assert abs(uneven - plain) > FLOAT64
+
+
+@pytest.mark.parametrize("name_", ["ddc", "dann", "jan", "coral", "cdan", "mcd", "mdd"])
+def test_a_source_row_of_weight_nought_counts_for_nothing(name_):
+    kernel = {"bandwidth": 2.0} if name_ in ("ddc", "jan") else {}
+    method, source, target = built(name_, **kernel), sample(SIZES[0], 0), sample(SIZES[1], 1, 0.5)
+    weights = torch.ones(SIZES[0], dtype=torch.float64)
+    weights[5:] = 0
+    shorter = Activations(
+        *(x if x is None else x[:5] if torch.is_tensor(x) else tuple(layer[:5] for layer in x) for x in source)
+    )
+    if "estimator" in options_of(name_):
+        biased = {**kernel, "estimator": "biased"}
+        method = built(name_, **biased)
+    torch.testing.assert_close(method(weighted(source, weights), target), method(shorter, target))
+
+
+def test_certain_target_rows_count_for_more_and_carry_no_gradient_of_it():
+    source, target = sample(SIZES[0], 0), sample(SIZES[1], 1, 0.5)
+    sure = target._replace(logits=torch.cat([1e3 * target.logits[:3], 0 * target.logits[3:]]))
+    found = built("ddc", target_weights="certainty", estimator="biased", bandwidth=1.0)(source, sure)
+    first = Activations(target.features[:3], target.logits[:3], tuple(layer[:3] for layer in target.layers))
+    expected = built("ddc", estimator="biased", bandwidth=1.0)(source, first)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert torch.autograd.grad(found, target.logits, allow_unused=True) == (None,)
+
+
+@pytest.mark.parametrize("name_", ["im", "shot"])
+def test_the_balance_that_is_wanted_is_that_of_the_class_shares(name_):
+    shares = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
+    rows = one_hot(torch.repeat_interleave(torch.arange(3), torch.tensor([7, 2, 1])), 3).double()
+    features = torch.cat([rows, rows[:, :2]], 1)
+    target = seen(rows, features, (50 * rows).requires_grad_())
+    source = sample(SIZES[0], 0)
+    even, own = (build_method(name_, WIDTHS, {}, given).double() for given in (torch.ones(3) / 3, shares))
+    assert own(source, target) < even(source, target)
+    torch.testing.assert_close(even(source, target), built(name_)(source, target))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Annotated
 
+import torch
 from torch import Tensor, nn
 
 from jointadapt.networks.network import Activations
@@ -42,14 +43,17 @@ class Method(nn.Module):
     A method is built with the widths of the layers it will see. Its options are keyword-only parameters of its
     constructor, `Annotated[type, "help"]`; flags, checks and listings are made from them. Parameters of its own are
     trained with the network's; those that are to maximise stand behind `reverse`. `needs` says what it is handed, and
-    `trade_off` is the λ of a run that names none.
+    `trade_off` is the λ of a run that names none. `class_shares` (classes,) are the target's where they were estimated;
+    None where nothing is known of them.
     """
 
     trade_off = 0.5
     needs = Needs()
+    class_shares: Tensor | None
 
     def __init__(self, widths: Sequence[int] = ()) -> None:  # noqa: ARG002
         super().__init__()
+        self.register_buffer("class_shares", None, persistent=False)
 
     def source_logits(self, source: Activations) -> Tensor:
         """Return the logits that the risk is taken of."""
@@ -58,6 +62,31 @@ class Method(nn.Module):
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the transfer term."""
         raise NotImplementedError
+
+
+def weighted_mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return Σ w_i v_i / Σ w_i over the first dimension, the mean where there are no weights.
+
+    >>> import torch
+    >>> weighted_mean(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0]))
+    tensor(1.7500)
+    """
+    if weights is None:
+        return values.mean(0)
+    w = weights.detach().to(values.dtype)
+    return w @ values / w.sum().clamp_min(torch.finfo(w.dtype).tiny)
+
+
+def imbalance(mean: Tensor, shares: Tensor | None = None) -> Tensor:
+    """Return −H(mean), the lower the more balanced mean predictions (classes,) are, from −log C to 0.
+
+    With the class shares q of the target: Σ_c mean_c log(mean_c / (C q_c)), lowest where the mean is q.
+
+    >>> imbalance(torch.tensor([0.5, 0.5])), imbalance(torch.tensor([0.9, 0.1]), torch.tensor([0.9, 0.1]))
+    (tensor(-0.6931), tensor(-0.6931))
+    """
+    negative = -torch.special.entr(mean.clamp_min(torch.finfo(mean.dtype).tiny)).sum()
+    return negative if shares is None else negative - (mean * (shares * len(shares)).to(mean).log()).sum()
 
 
 def entropies(logits: Tensor) -> Tensor:

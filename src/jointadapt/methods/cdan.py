@@ -22,7 +22,8 @@ class CDAN(Method):
         −½ [mean w_i log σ(D(f_s ⊗ p_s)) + mean w_i log(1 − σ(D(f_t ⊗ p_t)))],   w_i = 1
 
     Of more than 4096 products, D sees 1024 random multilinear ones, (R_f f) ⊙ (R_p p) / √1024. The network maximises
-    the loss through the features alone, as in the authors' code: p carries no gradient.
+    the loss through the features alone, as in the authors' code: p carries no gradient. Weights of source examples
+    multiply w_i.
 
     Source: Long, Cao, Wang, Jordan, NeurIPS 2018, Eq. (4), (6), (8).
     """
@@ -46,7 +47,8 @@ class CDAN(Method):
         scores = self.discriminator(self._multilinear(features, logits.softmax(1)))[:, 0]
         weights = 1 + torch.exp(-entropies(logits)) if self.weighted else torch.ones_like(logits[:, 0])
         n = len(source.logits)
-        return (_mean(softplus(-scores[:n]), weights[:n]) + _mean(softplus(scores[n:]), weights[n:])) / 2
+        of_source = weights[:n] if source.weights is None else weights[:n] * source.weights
+        return (_mean(softplus(-scores[:n]), of_source) + _mean(softplus(scores[n:]), weights[n:])) / 2
 
     def _multilinear(self, features: Tensor, probabilities: Tensor) -> Tensor:
         if self.R_f is None or self.R_p is None:

@@ -3,12 +3,14 @@
 from torch import Tensor
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method
+from jointadapt.methods.base import Method, weighted_mean
 from jointadapt.networks.network import Activations
 
 
 class CORAL(Method):
     """The squared Frobenius distance of the features' covariances: ‖C_s − C_t‖² / (4 d²).
+
+    C_s is weighted where source examples have weights.
 
     Source: Sun and Saenko, ECCV 2016 workshops, Eq. (1)-(3).
     """
@@ -17,10 +19,13 @@ class CORAL(Method):
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the distance, ≥ 0; it wants 2 rows of each domain."""
-        difference = _covariance(wide(source.features)) - _covariance(wide(target.features))
+        difference = _covariance(wide(source.features), source.weights) - _covariance(wide(target.features))
         return difference.square().sum() / (4 * len(difference) ** 2)
 
 
-def _covariance(rows: Tensor) -> Tensor:
-    centred = rows - rows.mean(0)
-    return centred.T @ centred / (len(rows) - 1)
+def _covariance(rows: Tensor, weights: Tensor | None = None) -> Tensor:
+    centred = rows - weighted_mean(rows, weights)
+    if weights is None:
+        return centred.T @ centred / (len(rows) - 1)
+    w = (weights / weights.sum()).to(rows.dtype)
+    return centred.T @ (w[:, None] * centred) / (1 - w.square().sum()).clamp_min(1 / len(rows))

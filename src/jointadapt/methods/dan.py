@@ -17,5 +17,6 @@ class DAN(WeighedKernelMethod):
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the sum over layers; MMD is JMMD of one layer."""
         kernels = self.weigh(self.kernels, source.layers, target.layers)
-        layers = zip(source.layers, target.layers, kernels, strict=True)
-        return sum((self.discrepancy([s], [t], [kernel]) for s, t, kernel in layers), source.logits.new_zeros(()))
+        layers, weights = zip(source.layers, target.layers, kernels, strict=True), self.weights(source, target)
+        terms = (self.discrepancy([s], [t], [kernel], weights=weights) for s, t, kernel in layers)
+        return sum(terms, source.logits.new_zeros(()))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from jointadapt.methods.base import DiscriminatorWidth, Method, perceptron
+from jointadapt.methods.base import DiscriminatorWidth, Method, perceptron, weighted_mean
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
 
@@ -15,6 +15,8 @@ class DANN(Method):
     """The loss of a discriminator D that tells source features from target features, which the network maximises:
 
         −½ [mean log σ(D(f_s)) + mean log(1 − σ(D(f_t)))]
+
+    The source's mean is weighted where its examples have weights.
 
     Source: Ganin et al., JMLR 2016, Eq. (9) and (13).
     """
@@ -27,4 +29,5 @@ class DANN(Method):
         """Return the discriminator's cross-entropy; log 2 when it cannot tell the domains."""
         features = torch.cat([source.features, target.features])
         score_s, score_t = self.discriminator(reverse(features)).split([len(source.features), len(target.features)])
-        return (softplus(-score_s).mean() + softplus(score_t).mean()) / 2
+        of_source = weighted_mean(softplus(-score_s)[:, 0], source.weights)
+        return (of_source + softplus(score_t).mean()) / 2

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from jointadapt.methods.kernel_methods import Bandwidth, Estimator, KernelMethod, OwnKernels
+from jointadapt.methods.kernel_methods import Bandwidth, Estimator, KernelMethod, OwnKernels, TargetWeights
 from jointadapt.networks.network import Activations
 
 
@@ -24,9 +24,12 @@ class DDC(KernelMethod):
         estimator: Estimator = "unbiased",
         bandwidth: Bandwidth = "mean",
         kernels: OwnKernels = None,
+        target_weights: TargetWeights = "equal",
     ) -> None:
-        super().__init__(widths[-2:-1], estimator=estimator, bandwidth=bandwidth, scales=(1.0,), kernels=kernels)
+        options = {"estimator": estimator, "bandwidth": bandwidth, "kernels": kernels, "target_weights": target_weights}
+        super().__init__(widths[-2:-1], scales=(1.0,), **options)
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return MMD² of the features."""
-        return self.discrepancy([source.features], [target.features], self.kernels)
+        weights = self.weights(source, target)
+        return self.discrepancy([source.features], [target.features], self.kernels, weights=weights)

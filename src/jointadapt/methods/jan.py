@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from jointadapt.discrepancy.constants import SOFTMAX_BANDWIDTH, BandwidthRule
+from jointadapt.discrepancy.example_weights import Weights
 from jointadapt.discrepancy.kernels import GaussianKernel
 from jointadapt.methods.kernel_methods import WeighedKernelMethod
 from jointadapt.networks.network import Activations
@@ -33,10 +34,10 @@ class JAN(WeighedKernelMethod):
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return JMMD² of the two batches."""
-        return self._jmmd(source.layers, target.layers)
+        return self._jmmd(source.layers, target.layers, self.weights(source, target))
 
-    def _jmmd(self, source: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
-        return self.discrepancy(source, target, self.weigh(self.kernels, source, target))
+    def _jmmd(self, source: Sequence[Tensor], target: Sequence[Tensor], weights: Weights | None = None) -> Tensor:
+        return self.discrepancy(source, target, self.weigh(self.kernels, source, target), weights=weights)
 
 
 class JANA(JAN):
@@ -53,7 +54,7 @@ class JANA(JAN):
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return JMMD² as θ sees it. θ lies between the two reversals and ascends; the network has both behind it."""
-        return reverse(self._jmmd(self._seen(source), self._seen(target)))
+        return reverse(self._jmmd(self._seen(source), self._seen(target), self.weights(source, target)))
 
     def _seen(self, sample: Activations) -> list[Tensor]:
         return [theta(reverse(layer)) for theta, layer in zip(self.theta, sample.layers, strict=True)]

@@ -1,5 +1,6 @@
 """What the methods of MMD² and JMMD² share: their options, declared once, and their kernels."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -8,9 +9,12 @@ from torch import Tensor
 
 from jointadapt.discrepancy import jmmd_biased, jmmd_fourier, jmmd_linear, jmmd_unbiased
 from jointadapt.discrepancy.constants import FIVE_SCALES, BandwidthRule
+from jointadapt.discrepancy.distances import wide
+from jointadapt.discrepancy.example_weights import PairWeights, Weights
 from jointadapt.discrepancy.kernels import GaussianKernel, Kernel
 from jointadapt.errors import UserError
-from jointadapt.methods.base import Method
+from jointadapt.methods.base import Method, entropies
+from jointadapt.networks.network import Activations
 from jointadapt.runtime.options import PYTHON_ONLY, Positive, Positives
 from jointadapt.two_sample import optimal_weights
 
@@ -25,10 +29,14 @@ Scales = Annotated[Positives, "Multiples of γ whose Gaussians are summed."]
 KernelWeights = Annotated[
     Literal["equal", "optimal"], "Weights of the Gaussians; optimal: those of highest test power (MK-MMD)."
 ]
+TargetWeights = Annotated[
+    Literal["equal", "certainty"], "Weights of target examples in (J)MMD²; certainty: 1 − H(p)/log C, held."
+]
 OwnKernels = Annotated[Any, "Kernels of your own: one a layer, or one for all hidden layers.", PYTHON_ONLY]
 
 ESTIMATORS = {"unbiased": jmmd_unbiased, "biased": jmmd_biased, "linear": jmmd_linear, "fourier": jmmd_fourier}
 FEWEST_WEIGHED = 4
+LEAST_CERTAINTY = 1e-6
 
 
 class KernelMethod(Method):
@@ -49,10 +57,18 @@ class KernelMethod(Method):
         bandwidth: Bandwidth = "mean",
         scales: Scales = FIVE_SCALES,
         kernels: OwnKernels = None,
+        target_weights: TargetWeights = "equal",
     ) -> None:
         super().__init__(widths)
         self.discrepancy = ESTIMATORS[estimator]
         self.kernels = choose_kernels(kernels, GaussianKernel(bandwidth, tuple(scales)), len(widths), output)
+        self.certain = target_weights == "certainty"
+
+    def weights(self, source: Activations, target: Activations) -> Weights | None:
+        """Return the weights of both samples' examples, None where all are equal; the source's are its own."""
+        if source.weights is None and not self.certain:
+            return None
+        return source.weights, certainty(target.logits) if self.certain else None
 
 
 class WeighedKernelMethod(KernelMethod):
@@ -68,6 +84,24 @@ class WeighedKernelMethod(KernelMethod):
     ) -> None:
         super().__init__(widths, output, **options)
         self.weigh = optimal_kernels if kernel_weights == "optimal" else equal_kernels
+
+
+def certainty(logits: Tensor) -> Tensor:
+    """Return 1 − H(p)/log C of each row's probabilities, from 0 to 1, without gradient; never quite 0.
+
+    >>> certainty(torch.tensor([[0.0, 0], [99, 0]]))
+    tensor([1.0000e-06, 1.0000e+00])
+    """
+    logits = wide(logits.detach())
+    return (1 - entropies(logits) / math.log(logits.shape[1])).clamp_min(LEAST_CERTAINTY)
+
+
+def weigh_pairs(K: Tensor, n: int, weights: Tensor | None) -> Tensor:
+    """Return a pooled Gram matrix whose first n rows and columns are multiplied by the source's weights, of mean 1."""
+    if weights is None:
+        return K
+    a = PairWeights.of((weights, None), n, len(K) - n).examples.to(K)
+    return K * a[:, None] * a
 
 
 def choose_kernels(given: Any, kernel: Kernel, hidden: int, output: Kernel | None = None) -> Kernels:

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, Needs, SecondClassifierWidth, second_classifier
+from jointadapt.methods.base import Method, Needs, SecondClassifierWidth, second_classifier, weighted_mean
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
 
@@ -33,7 +33,8 @@ class MCD(Method):
         """Return the second classifier's risk, less the discrepancy d, which is from 0 to 2/C."""
         assert source.labels is not None
         assert target.reversed_logits is not None
-        risk = cross_entropy(wide(self.second(source.features)), source.labels)
+        losses = cross_entropy(wide(self.second(source.features)), source.labels, reduction="none")
+        risk = weighted_mean(losses, source.weights)
         pair = target.reversed_logits, self.second(reverse(target.features))
         first, second = (wide(logits).softmax(1) for logits in pair)
         return risk - (first - second).abs().mean()

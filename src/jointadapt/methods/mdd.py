@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, SecondClassifierWidth, second_classifier
+from jointadapt.methods.base import Method, SecondClassifierWidth, second_classifier, weighted_mean
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
 from jointadapt.runtime.options import Positive
@@ -42,4 +42,5 @@ class MDD(Method):
         predicted = one_hot(target.logits.argmax(1), logits_t.shape[1]).bool()
         others = logits_t.masked_fill(predicted, -float("inf")).logsumexp(1)  # log(1 − σ_ŷ), but for the norm
         disagreement = (logits_t.logsumexp(1) - others).mean()
-        return self.margin * cross_entropy(logits_s, source.logits.argmax(1)) + disagreement
+        losses = cross_entropy(logits_s, source.logits.argmax(1), reduction="none")
+        return self.margin * weighted_mean(losses, source.weights) + disagreement

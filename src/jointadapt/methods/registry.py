@@ -16,6 +16,8 @@ from jointadapt.runtime.options import (
 from jointadapt.runtime.registry import Registry
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from jointadapt.methods.base import Method
 
 
@@ -80,11 +82,14 @@ def describe(name: str) -> str:
     return docstring_in_source(row) if row else inspect.cleandoc(METHODS[name].__doc__ or "")
 
 
-def build_method(name: str, widths: Sequence[int], options: Mapping[str, Any]) -> "Method":
+def build_method(
+    name: str, widths: Sequence[int], options: Mapping[str, Any], class_shares: "Tensor | None" = None
+) -> "Method":
     """Return the method of that name for layers of these widths, with those of the options that it has.
 
     "jan+mcc" is the sum of both. The option `trade_off` is λ, for a sum of each part: one number for all of them, or as
-    many as there are parts; "auto" leaves each method its own.
+    many as there are parts; "auto" leaves each method its own. `class_shares` (classes,) are the target's, as far as
+    they are known.
     """
     from jointadapt.methods.combined import Combined
 
@@ -93,6 +98,7 @@ def build_method(name: str, widths: Sequence[int], options: Mapping[str, Any]) -
     for part, weight in zip(names, trade_offs, strict=True):
         taken = {key: option.check(options[key]) for key, option in options_of(part).items() if key in options}
         method = METHODS[part](widths, **taken)
+        method.class_shares = class_shares
         method.trade_off = method.trade_off if weight == "auto" else weight
         methods.append(method)
     return methods[0] if len(methods) == 1 else Combined(methods)

@@ -37,7 +37,8 @@ class RTN(KernelMethod):
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return discrepancy and entropy."""
-        discrepancy = self.discrepancy([_fused(source)], [_fused(target)], self.kernels)
+        weights = self.weights(source, target)
+        discrepancy = self.discrepancy([_fused(source)], [_fused(target)], self.kernels, weights=weights)
         return discrepancy + entropies(wide(target.logits)).mean()
 
 

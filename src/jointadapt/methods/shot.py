@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, Needs, entropies
+from jointadapt.methods.base import Method, Needs, entropies, imbalance
 from jointadapt.networks.network import Activations
 from jointadapt.runtime.options import Count, NotNegative
 
@@ -18,9 +18,10 @@ class SHOT(Method):
 
         mean H(p_i) − H(mean p_i) + β · mean −log p_i(ŷ_i),   ŷ_i = argmax_c cos(f_i, μ_c)
 
-    The network starts as the source-only model; its classifier stays as it is and its features move. Centroids come
-    from the last rows seen (the paper passes the whole target once an epoch): weighed by p first, then by the labels
-    those give, as in the paper's Eq. (4)-(6).
+    H(mean p_i) is as in IM: with estimated class shares the mean is drawn to them. The network starts as the
+    source-only model; its classifier stays as it is and its features move. Centroids come from the last rows seen (the
+    paper passes the whole target once an epoch): weighed by p first, then by the labels those give, as in the paper's
+    Eq. (4)-(6).
 
     Source: Liang, Hu, Feng, ICML 2020, Eq. (3)-(7).
     """
@@ -50,8 +51,7 @@ class SHOT(Method):
         p, rows = logits.softmax(1), len(self.seen)
         self.seen = torch.cat([features, self.seen.to(features.dtype)])[:rows]
         self.certainty = torch.cat([p.detach(), self.certainty.to(p.dtype)])[:rows]
-        mean = p.mean(0).clamp_min(torch.finfo(p.dtype).tiny)
-        information = torch.special.entr(mean).sum() - entropies(logits).mean()
+        information = -imbalance(p.mean(0), self.class_shares) - entropies(logits).mean()
         return self.pseudo_label_weight * cross_entropy(logits, self._labels(features)) - information
 
     def _labels(self, features: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from jointadapt.discrepancy import GaussianKernel, joint_gram, mmd_biased
 from jointadapt.discrepancy.constants import FIVE_SCALES, SOFTMAX_BANDWIDTH
 from jointadapt.discrepancy.distances import squared_distances
 from jointadapt.methods.base import Method
-from jointadapt.methods.kernel_methods import Bandwidth, OwnKernels, Scales, choose_kernels
+from jointadapt.methods.kernel_methods import Bandwidth, OwnKernels, Scales, choose_kernels, weigh_pairs
 from jointadapt.networks.network import Activations
 
 LabelKernel = Annotated[Literal["marginal", "conditional", "weighted", "gaussian"], "Kernel k_Y on the labels."]
@@ -60,7 +60,8 @@ class LMMD(Method):
         K = joint_gram(source.layers[:-1], target.layers[:-1], self.kernels)
         predicted = target.layers[-1].detach().to(K.dtype)
         Y = torch.cat([one_hot(source.labels, predicted.shape[1]).to(K.dtype), predicted])
-        return mmd_biased(K * self.label_kernel(Y, len(source.labels)), len(source.labels))
+        n = len(source.labels)
+        return mmd_biased(weigh_pairs(K * self.label_kernel(Y, n), n, source.weights), n)
 
 
 class UnifiedJMMD(LMMD):
