@@ -13,15 +13,16 @@ from torch import Tensor
 from jointadapt.diagnostics.shift_kind import diagnose, estimated_priors
 from jointadapt.evaluation.calibration import calibration_error, softening_temperature, tempered
 from jointadapt.experiment import train
-from jointadapt.methods.registry import CANDIDATES, method_title
+from jointadapt.methods.registry import CANDIDATES
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import read_run
-from jointadapt.selection.models import LEAST_GEOMETRY, choose_model, class_geometry, nearest
+from jointadapt.selection.models import CAUTIOUS, COMBINATION, choose_model, class_geometry, nearest, score_models
 
 CORNERS = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 4.0]])
 FAST = {"backbone": "mlp", "bottleneck": 32, "dropout": 0.0, "steps": 150, "report": False}
 ROUNDING = 1e-9
 PER_MILLE = 0.1
+FEW = 2.0  # percent of a hundred rows
 FEW_ROWS = 0.12  # how far shares estimated from 200 rows may lie from the truth
 
 
@@ -64,7 +65,7 @@ def test_geometry_is_blind_to_isometries_and_scale_and_sees_permutations():
     for moved in (x, x + 9, -3 * x, turned(x, 70), x * torch.tensor([1.0, -1.0])):
         assert class_geometry(x, y, moved, y) == pytest.approx(1, abs=ROUNDING)
     for permutation in ([1, 2, 0], [1, 0, 2], [0, 2, 1]):
-        assert class_geometry(x, y, x, torch.tensor(permutation)[y]) < LEAST_GEOMETRY
+        assert class_geometry(x, y, x, torch.tensor(permutation)[y]) < 0.6
 
 
 def test_geometry_follows_its_formula():
@@ -91,36 +92,69 @@ def test_geometry_is_zero_where_fewer_than_three_of_several_classes_are_predicte
 # The choice
 
 
-def test_the_candidate_that_follows_the_rows_is_chosen():
+def test_agreement_beyond_chance_is_cohens():
+    (x, y), (u, v) = clouds(), clouds(seed=1, shares=(6, 2, 1))
+    found = score_models(x, y, u, {"source-only": v, "one class": torch.zeros_like(v)})
+    near = nearest(u)
+    agreeing = (v[near] == v[:, None]).double().mean().item()
+    chance = sum(((v == c).double().mean().item()) ** 2 for c in range(3))
+    assert found["source-only"].neighbours == pytest.approx(agreeing)
+    assert found["source-only"].beyond_chance == pytest.approx((agreeing - chance) / (1 - chance))
+    assert (found["one class"].neighbours, found["one class"].beyond_chance) == (1, 0)
+
+
+def test_the_combination_is_taken_unless_one_is_clearly_better():
     (x, y), (u, v) = clouds(), clouds(seed=1)
-    choice = choose_model(x, y, u + 3, {"source-only": scrambled(v, 0.5), "worse": scrambled(v, 0.8), "good": v})
+    predicted = {"source-only": scrambled(v, 0.5), "fair": scrambled(v, 0.4), "good": v}
+    choice = choose_model(x, y, u + 3, {**predicted, COMBINATION: scrambled(v, 0.02)})
+    assert choice.chosen == COMBINATION
+    assert choice.reason.startswith("Took the mean of source-only, fair, good: none alone is clearly better")
+    assert list(choice.scores) == ["source-only", "fair", "good", COMBINATION]
+    assert choice.scores["good"].total() > choice.scores[COMBINATION].total()
+    choice = choose_model(x, y, u + 3, {**predicted, COMBINATION: scrambled(v, 0.3)})
     assert choice.chosen == "good"
-    assert choice.reason.startswith("Chose good over source-only, worse without target labels: neighbours ")
-    assert list(choice.scores) == ["source-only", "worse", "good"]
-    assert choice.scores["good"].neighbours > choice.scores["source-only"].neighbours
+    assert choice.reason.startswith("Chose good without target labels: neighbours ")
 
 
-def test_a_candidate_that_permutes_the_classes_is_refused():
+def test_a_combination_that_permutes_the_classes_is_refused():
     (x, y), (u, v) = clouds(), clouds(seed=1)
-    choice = choose_model(x, y, u, {"source-only": scrambled(v, 0.7), "permuted": (v + 1) % 3})
+    swapped = torch.tensor([1, 0, 2])[v]
+    choice = choose_model(x, y, u, {"source-only": scrambled(v, 0.7), "a": swapped, COMBINATION: swapped})
     assert choice.chosen == "source-only"
-    assert choice.scores["permuted"].neighbours > choice.scores["source-only"].neighbours
+    assert choice.scores[COMBINATION].neighbours > choice.scores["source-only"].neighbours
     assert "as when classes are matched to wrong ones" in choice.reason
 
 
 def test_a_candidate_that_permutes_the_classes_is_passed_over_for_one_that_does_not():
     (x, y), (u, v) = clouds(), clouds(seed=1)
-    predicted = {"source-only": scrambled(v, 0.7), "permuted": (v + 1) % 3, "fair": scrambled(v, 0.4)}
-    choice = choose_model(x, y, u, predicted)
+    swapped = torch.tensor([1, 0, 2])[v]
+    predicted = {"source-only": scrambled(v, 0.7), "permuted": swapped, "fair": scrambled(v, 0.1)}
+    choice = choose_model(x, y, u, {**predicted, COMBINATION: scrambled(swapped, 0.1)})
     assert choice.chosen == "fair"
-    assert choice.scores["permuted"].total > choice.scores["fair"].total
 
 
-def test_a_candidate_no_better_than_chance_allows_is_refused():
+def test_a_combination_that_parts_a_class_is_refused():
     (x, y), (u, v) = clouds(), clouds(seed=1)
-    choice = choose_model(x, y, u, {"source-only": v, "same": v, "nearly": scrambled(v, 0.01)})
+    one = u[v == 1]
+    quarters = scrambled((one > one.median(0).values).long() @ torch.tensor([2, 1]) % 3, 0.3)
+    predicted = {"source-only": torch.ones_like(quarters), "a": quarters, COMBINATION: quarters}
+    choice = choose_model(x, y, one, predicted)
     assert choice.chosen == "source-only"
-    assert "is not clearly better" in choice.reason
+    assert "as when classes are missing in the target" in choice.reason
+
+
+def test_caution_takes_the_combinations_place():
+    (x, y), (u, v) = clouds(), clouds(seed=1)
+    predicted = {"source-only": scrambled(v, 0.2), "mcc": v, "im": scrambled(v, 0.2), COMBINATION: scrambled(v, 0.1)}
+    choice = choose_model(x, y, u + 3, {**predicted, CAUTIOUS: scrambled(v, 0.05)})
+    assert choice.chosen == CAUTIOUS
+    assert choice.reason.startswith("Took the mean of source-only and MCC: the others move the class shares")
+
+
+def test_without_a_combination_the_best_candidate_is_taken():
+    (x, y), (u, v) = clouds(), clouds(seed=1)
+    choice = choose_model(x, y, u + 3, {"source-only": scrambled(v, 0.5), "worse": scrambled(v, 0.8), "good": v})
+    assert choice.chosen == "good"
 
 
 def test_without_candidates_source_only_stays():
@@ -139,9 +173,10 @@ def test_geometry_of_two_classes_is_the_cosine_of_the_turn():
 
 def test_two_classes_that_changed_places_are_refused():
     (x, y), (u, v) = clouds(shares=(1, 1, 0)), clouds(seed=1, shares=(1, 1, 0))
-    for degrees in (0, 60, 90, 120):
+    for degrees in (0, 30):
         plain = scrambled(v, 0.5).clamp_max(1)
-        choice = choose_model(x, y, turned(u, degrees), {"source-only": plain, "swapped": 1 - v})
+        predicted = {"source-only": plain, "swapped": 1 - v, COMBINATION: 1 - v}
+        choice = choose_model(x, y, turned(u, degrees), predicted)
         assert choice.chosen == "source-only"
         assert choice.scores["swapped"].neighbours > choice.scores["source-only"].neighbours
     assert choose_model(x, y, u + 9, {"source-only": plain, "right": v, "swapped": 1 - v}).chosen == "right"
@@ -231,14 +266,17 @@ def test_auto_adapts_where_adapting_helps(tmp_path: Path):
     (x, y), (u, v) = clouds(), clouds(seed=1)
     run = train((x, y), (turned(u, 30), v), out=tmp_path / "run", method="auto", **FAST)
     summary = run.summary
-    assert summary.chosen in CANDIDATES
+    assert summary.chosen == COMBINATION
     assert summary.method == f"auto: {summary.chosen}"
     assert summary.baseline is not None
     assert summary.accuracy > summary.baseline.evaluation.accuracy
-    assert list(summary.candidates) == ["source-only", *CANDIDATES]
+    moved = ["source-only moved", "mcc moved"]
+    assert list(summary.candidates) == ["source-only", *CANDIDATES, *moved, COMBINATION]
     assert summary.candidates[summary.chosen].evaluation == summary.evaluation
-    assert summary.verdict.startswith(f"Chose {method_title(summary.chosen)} over source-only")
-    assert run.model.config.method == summary.chosen
+    assert summary.verdict.startswith(
+        "Took the mean of source-only, MCC, JAN+MCC, SHOT, source-only moved, MCC moved: "
+    )
+    assert run.model.members == 6
     own, candidate = (read_run(path) for path in (run.folder, tmp_path / "run" / "candidates" / summary.chosen))
     assert [row.predicted for row in own.predictions] == [row.predicted for row in candidate.predictions]
     assert summary.calibration.temperature == run.model.temperature >= 1
@@ -247,10 +285,22 @@ def test_auto_adapts_where_adapting_helps(tmp_path: Path):
     assert 100 * summary.confidence <= believed + PER_MILLE or run.model.temperature == 1
 
 
-@pytest.mark.parametrize("case", ["turned over", "five rows", "as they are"])
+def test_auto_is_cautious_where_classes_are_missing():
+    (x, y), (u, v) = clouds(), clouds(seed=1)
+    one = v == 1
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(.*)not in the target", UserWarning)
+        run = train((x, y), (u[one] + 1, v[one]), method="auto", **FAST)
+    assert run.summary.chosen == CAUTIOUS
+    assert run.model.members == 2
+    assert run.summary.accuracy >= run.summary.baseline.evaluation.accuracy - FEW
+    assert run.summary.candidates[COMBINATION].evaluation.accuracy < run.summary.accuracy
+
+
+@pytest.mark.parametrize("case", ["five rows", "as they are"])
 def test_auto_keeps_source_only_where_adapting_would_not_help(case: str):
     (x, y), (u, v) = clouds(), clouds(seed=1)
-    target = {"turned over": (turned(u, 120), v), "five rows": (u[:5] + 2, v[:5]), "as they are": (u, v)}[case]
+    target = {"five rows": (u[:5] + 2, v[:5]), "as they are": (u, v)}[case]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(.*)(fewer than a batch|not in the target)", UserWarning)
         summary = train((x, y), target, method="auto", **FAST).summary
@@ -266,7 +316,7 @@ def test_auto_at_the_command_line_resumes_and_reports(command: Command, tmp_path
     options = ("--source", "s.npz", "--target", "t.npz", "--method", "auto", "--steps", 20, "--batch-size", 8)
     whole = json.loads(command("train", *options, "--out", "whole", "--json").out)
     assert command("train", *options, "--out", "cut").code == 0
-    for file in ("summary.json", "model.safetensors", "candidates/im/summary.json"):
+    for file in ("summary.json", "model.safetensors", "candidates/shot/summary.json"):
         (tmp_path / "cut" / file).unlink()
     assert command("train", "--resume", "cut").code == 0
     again = json.loads((tmp_path / "cut" / "summary.json").read_text())
@@ -291,4 +341,4 @@ def test_auto_of_fine_tuned_images_looks_at_the_untrained_features(tmp_path: Pat
         warnings.simplefilter("ignore", UserWarning)
         summary = train(*domains, method="auto", frozen=False, report=False, **options).summary
     assert summary.diagnosis.rows == 10
-    assert summary.chosen in ("source-only", *CANDIDATES)
+    assert summary.chosen in ("source-only", *CANDIDATES, COMBINATION)

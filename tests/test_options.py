@@ -133,7 +133,7 @@ def test_an_option_of_another_method_names_its_owners(refused: Callable[..., str
 
 
 def test_auto_has_the_options_of_its_candidates() -> None:
-    assert {*options_of(AUTO)} == {*options_of("jan+mcc")}
+    assert {*options_of(AUTO)} == {*options_of("jan+mcc+shot")}
     config = make_config({"method": AUTO, "mcc_temperature": 2})
     assert config.but(method="im").method_options == {}
     assert config.but(method="mcc").method_options == {"mcc_temperature": 2.0}
@@ -369,8 +369,8 @@ def test_an_auto_run_is_analysed_with_others(command: Command) -> None:
     outcome = command("analyze", "runs/auto", "runs/dan", "--out", "figures", "--json")
     assert outcome.code == 0, outcome.err
     found = find_runs(["runs/auto", "runs/dan"])
-    assert {"auto", "mcc", "jan+mcc", "im", "dan", "source-only"} == {run.method for run in found}
-    assert len(found) == 6
+    assert {"auto", "mcc", "jan+mcc", "shot", "dan", "source-only"} == {run.method for run in found}
+    assert len(found) == 8  # two of them are trained on the moved source
 
 
 @pytest.mark.usefixtures("here")
@@ -436,4 +436,4 @@ def test_ls_does_not_cut_what_a_method_is(command: Command) -> None:
 
 def test_ls_as_json_has_auto(command: Command) -> None:
     told = json.loads(command("ls", "methods", "--json").out)
-    assert told["methods"][AUTO] == [*options_of("mcc+jan")]
+    assert told["methods"][AUTO] == [*options_of("mcc+jan+shot")]

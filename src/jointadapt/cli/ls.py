@@ -11,7 +11,7 @@ from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS, all_options, 
 from jointadapt.runtime.options import Option
 
 KINDS = ("methods", "backbones", "benchmarks", "recipes")
-ABOUT_AUTO = f"Trains several methods ({', '.join(CANDIDATES)}) and chooses one without target labels."
+ABOUT_AUTO = f"Trains several methods ({', '.join(CANDIDATES)}), and uses their mean, or one, without target labels."
 
 
 @click.command(short_help="List methods, backbones, benchmarks and recipes.")

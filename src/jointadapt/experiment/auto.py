@@ -1,4 +1,4 @@
-"""`--method auto`: several methods trained, one chosen without target labels."""
+"""`--method auto`: several methods trained, their mean or one of them used, without target labels."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,28 +10,36 @@ from jointadapt.config import BASELINE
 from jointadapt.data.domain import some_rows
 from jointadapt.diagnostics.shift_kind import Diagnosis, diagnose
 from jointadapt.evaluation.calibration import calibration_error, softening_temperature, tempered
-from jointadapt.experiment.run import Run, compare_with, read_finished, train_method
+from jointadapt.experiment.alignment import can_align
+from jointadapt.experiment.run import Run, compare_with, join_runs, read_finished, train_method
 from jointadapt.experiment.session import Session
 from jointadapt.methods.registry import AUTO, CANDIDATES
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import read_predicted
 from jointadapt.runs.summary import Calibration, DiagnosisSummary, ModelScores
-from jointadapt.selection.models import Choice, choose_model
+from jointadapt.selection.models import CAUTIOUS, COMBINATION, UNBALANCED, Choice, asks_for_caution, choose_model
 
 COMPARED_ROWS = 2_000  # of each domain, by which the models are compared
+UNTRAINED = ("too few examples", "none found")  # kinds of shift for which no candidate is trained
+MOVED = (BASELINE, "mcc")  # methods that are trained on the source moved onto the target, too
 
 
 def choose_method(session: Session, baseline: Run) -> Run:
-    """Train the candidates, each in a run folder of its own; the files of the best, or the baseline's, become ours."""
+    """Train the candidates, each in a run folder of its own; the files of the chosen model become ours.
+
+    Where no shift is found, or the target is too small to say, nothing is trained and the baseline kept.
+    """
     if session.folder.finished:
         return read_finished(session)
     rows = _input_features(session)
     diagnosis = diagnose(*rows, session.config.seed, _compared_groups(session))
     runs = {BASELINE: baseline}
-    for name in () if diagnosis.too_few else CANDIDATES:
-        runs[name] = train_method(session.within("candidates", name, method=name, baseline=False), baseline)
-    target = session.data.target
-    predicted = {name: read_predicted(run.folder, target) for name, run in runs.items() if run.folder is not None}
+    if diagnosis.kind not in UNTRAINED:
+        runs |= {name: train_method(each, baseline) for name, each in _candidates(session).items()}
+        runs[COMBINATION] = join_runs(_within(session, COMBINATION), [*runs.values()], baseline)
+        if asks_for_caution(_predicted(session, runs)):
+            runs[CAUTIOUS] = join_runs(_within(session, CAUTIOUS), [runs[name] for name in UNBALANCED], baseline)
+    predicted = _predicted(session, runs)
     choice = session.fabric.broadcast(_choose(session, rows, diagnosis, predicted))
     model, found = _become(session, runs[choice.chosen], choice)
     summary = replace(
@@ -45,6 +53,27 @@ def choose_method(session: Session, baseline: Run) -> Run:
     session.folder.write_summary(summary)
     session.wait()
     return Run(model, summary, session.folder.path)
+
+
+def _candidates(session: Session) -> dict[str, Session]:
+    """Return the sessions of the candidates by their names, each in a folder below this run's."""
+    options = {name: {"method": name} for name in CANDIDATES}
+    if can_align(session.data.source):
+        options |= {f"{name} moved": {"method": name, "align": "columns"} for name in MOVED}
+    return {name: _within(session, name, **own) for name, own in options.items()}
+
+
+def _within(session: Session, name: str, **options: Any) -> Session:
+    """Return the session of a candidate of this name; source-only has no trade-off to be given."""
+    if options.get("method") == BASELINE:
+        options["trade_off"] = "auto"
+    return session.within("candidates", name.replace(" ", "-"), baseline=False, **options)
+
+
+def _predicted(session: Session, runs: Mapping[str, Run]) -> dict[str, Tensor]:
+    """Return the class of each target example by each run."""
+    target = session.data.target
+    return {name: read_predicted(run.folder, target) for name, run in runs.items() if run.folder is not None}
 
 
 def _compared_rows(session: Session) -> tuple[Tensor, Tensor]:
@@ -78,8 +107,8 @@ def _choose(
     diagnosis: Diagnosis,
     predicted: Mapping[str, Tensor],
 ) -> Choice:
-    """Return the choice by the input features and each model's predictions; source-only for too few examples."""
-    if diagnosis.too_few:
+    """Return the choice by the input features and each model's predictions; the baseline where none was trained."""
+    if diagnosis.kind in UNTRAINED:
         return Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
     _, some = _compared_rows(session)
     own = {name: classes[some] for name, classes in predicted.items()}

@@ -1,6 +1,7 @@
 """One method: trained, judged, and written into its run folder."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ from jointadapt.experiment.summarise import (
     describe_selection,
     library_versions,
 )
+from jointadapt.networks.ensemble import join
+from jointadapt.networks.features import PrecomputedFeatures
 from jointadapt.networks.network import Network
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import read_predicted, read_summary, read_trade_offs
@@ -64,19 +67,46 @@ def train_method(session: Session, baseline: Run | None) -> Run:
     if session.folder.finished:
         return read_finished(session)
     session, started = aligned(session), time.monotonic()
-    config, data, folder = session.config, session.data, session.folder
-    expected = expected_proportions(baseline, data)
-    selection = CheckpointSelection(config.select, data.source, data.target, expected, ranks=session.ranks)
+    config, folder = session.config, session.folder
+    selection = _begin_selection(session, baseline)
     network = fit(session, selection, None if baseline is None else baseline.model.network)
     folder.write_config(config)  # not before: a training that cannot be gone on with leaves its folder as it was
     selection.settle(network)
     network.float()  # also after training in float64, as rows are float32
-    source, target = (_predict(session, network, domain) for domain in (data.source, data.target))
+    return _finish(session, network, selection, baseline, started)
+
+
+def join_runs(session: Session, runs: Sequence[Run], baseline: Run) -> Run:
+    """Return the run of the mean of several trained models, written as one that was trained; the last's records."""
+    if session.folder.finished:
+        return read_finished(session)
+    started = time.monotonic()
+    session.folder.write_config(session.config)
+    network = join([run.model.network for run in runs])
+    if session.data.frozen:  # whose rows are features already
+        network = Network(PrecomputedFeatures(session.data.backbone.widths), network.head, frozen=True)
+    network.to(session.fabric.device)
+    if runs[-1].folder is not None:
+        session.folder.take(runs[-1].folder)
+    return _finish(session, network, _begin_selection(session, baseline), baseline, started)
+
+
+def _begin_selection(session: Session, baseline: Run | None) -> CheckpointSelection:
+    data = session.data
+    expected = expected_proportions(baseline, data)
+    return CheckpointSelection(session.config.select, data.source, data.target, expected, ranks=session.ranks)
+
+
+def _finish(
+    session: Session, network: Network, selection: CheckpointSelection, baseline: Run | None, started: float
+) -> Run:
+    """Return the run of a trained network: judged, and written."""
+    source, target = (_predict(session, network, domain) for domain in (session.data.source, session.data.target))
     model = _keep(session, network, source, target)
     summary = _summarise(session, selection, source, target, baseline, started)
-    folder.write_summary(summary)
+    session.folder.write_summary(summary)
     session.wait()
-    return Run(model, summary, folder.path)
+    return Run(model, summary, session.folder.path)
 
 
 def read_finished(session: Session) -> Run:

@@ -58,8 +58,8 @@ METHODS: "Registry[type[Method]]" = Registry(
     expected="a subclass of jointadapt.methods.Method",
 )
 BASELINE = "source-only"  # the method that every other is compared with
-AUTO = "auto"  # trains its candidates and the baseline, and chooses without target labels
-CANDIDATES = ("mcc", "jan+mcc", "im")
+AUTO = "auto"  # trains its candidates and the baseline, and combines them, or chooses, without target labels
+CANDIDATES = ("mcc", "jan+mcc", "shot")
 
 
 def options_of(name: str) -> dict[str, Option]:

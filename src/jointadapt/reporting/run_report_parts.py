@@ -70,12 +70,14 @@ def comparison(run: FinishedRun) -> list[tuple[str, Number | None, Number | None
     return [row for row in rows if (row[1], row[2]) != (None, None)]
 
 
-def candidates(run: FinishedRun) -> list[tuple[str, str, str, Number | None]]:
-    """Return the models that were chosen from: name, neighbours, geometry, and target accuracy in percent."""
-    return [
-        (name, f"{found.neighbours:.2f}", f"{found.geometry:.2f}", found.evaluation and found.evaluation.accuracy)
-        for name, found in run.summary.candidates.items()
-    ]
+def candidates(run: FinishedRun) -> list[tuple[str, tuple[str, ...], Number | None]]:
+    """Return the models that were chosen from: name, scores, and target accuracy in percent."""
+    rows = []
+    for name, found in run.summary.candidates.items():
+        scores = (found.neighbours, found.beyond_chance, found.geometry)
+        shown = tuple("–" if score is None else f"{score:.2f}" for score in scores)
+        rows.append((name, shown, found.evaluation and found.evaluation.accuracy))
+    return rows
 
 
 def facts(run: FinishedRun) -> list[tuple[str, str]]:

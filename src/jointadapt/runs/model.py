@@ -21,6 +21,7 @@ from jointadapt.inputs.pictures import Pictures
 from jointadapt.inputs.pipeline import PREFIX, Inputs, restore_inputs
 from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.ensemble import JoinedHead, join
 from jointadapt.networks.features import FeatureExtractor, PrecomputedFeatures
 from jointadapt.networks.network import Head, Network
 from jointadapt.runtime.files import write_atomically
@@ -57,6 +58,12 @@ class Model:
     shape: tuple[int, ...] | None = None
     temperature: float = 1.0
     inputs: Inputs = field(default_factory=Inputs)
+
+    @property
+    def members(self) -> int:
+        """How many trained networks' probabilities it averages; 1 of a single one."""
+        head = self.network.head
+        return head.members if isinstance(head, JoinedHead) else 1
 
     @torch_defaults()
     def outputs(
@@ -120,6 +127,7 @@ class Model:
             "temperature": self.temperature,
             "inputs": self.inputs.values(),
             "frozen": self.network.frozen,
+            "members": self.members,
             "backbone": backbone.digest() if isinstance(backbone, PrecomputedFeatures) else None,
             "preprocessing": vars(backbone.preprocessing) if backbone.own and backbone.preprocessing else None,
         }
@@ -146,9 +154,7 @@ class Model:
         path = Path(path)
         file = _ModelFile.read(path / "model.safetensors" if path.is_dir() else path, path)
         body = file.build_backbone(backbone, None if weights is None else str(weights))
-        config = file.config
-        head = Head(body.widths, len(file.classes), config.bottleneck_width, config.dropout)
-        network = Network(body, head, file.frozen)
+        network = file.build_network(body)
         file.load_into(network, given=backbone is not None)
         return cls(network.eval(), file.classes, file.config, file.shape, file.temperature, file.inputs)
 
@@ -158,6 +164,7 @@ class _ModelFile:
     """What a model's file holds.
 
     Args:
+        members: how many networks' probabilities it averages.
         digest: of the backbone, where the file holds the head alone and says it.
         preprocessing: of a backbone of one's own.
     """
@@ -169,6 +176,7 @@ class _ModelFile:
     shape: tuple[int, ...] | None
     temperature: float
     frozen: bool
+    members: int
     digest: str | None
     preprocessing: Preprocessing | None
     inputs: Inputs
@@ -187,7 +195,7 @@ class _ModelFile:
             if about["format"] != FORMAT:
                 raise ValueError(f"its format is {about['format']}, this version reads {FORMAT} and older")
             classes, shape, config = tuple(about["classes"]), tuple(about["shape"] or ()) or None, about["config"]
-            numbers = float(about["temperature"]), bool(about["frozen"])
+            numbers = float(about["temperature"]), bool(about["frozen"]), int(about.get("members", 1))
             preprocessing = about["preprocessing"] and _preprocessing(about["preprocessing"])
             resized = {Pictures.name: {"shape": shape}} if shape and len(shape) == 3 else {}  # older files say nothing
             inputs = restore_inputs(about.get("inputs", resized), tensors)
@@ -227,6 +235,17 @@ class _ModelFile:
             )
         backbone.preprocessing = self.preprocessing or backbone.preprocessing
         return backbone
+
+    def build_network(self, backbone: Backbone) -> Network:
+        """Return a network of this backbone, its other weights still to be loaded."""
+        config, frozen = self.config, self.frozen
+
+        def built(body: Backbone) -> Network:
+            return Network(body, Head(body.widths, len(self.classes), config.bottleneck_width, config.dropout), frozen)
+
+        if self.members == 1:
+            return built(backbone)
+        return join([built(backbone if frozen else copy.deepcopy(backbone)) for _ in range(self.members)])
 
     def _weights(self, given: str | None) -> str:
         """Return where the weights of the backbone are; a `UserError` where they cannot be found again."""

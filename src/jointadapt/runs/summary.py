@@ -88,6 +88,7 @@ class ModelScores:
     evaluation: Evaluation | None
     neighbours: Number
     geometry: Number
+    beyond_chance: Number | None = None
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,16 @@
-"""Several trained models → the one to use on the target, without target labels; source-only where none is better.
+"""Several trained models → what to use on the target, without target labels; source-only where none is to be trusted.
 
-Two criteria, both computed from the input features, which training does not change, and the predicted classes alone:
+What is used is the mean of all, unless one of them is clearly better, or it bears a sign that adapting went wrong.
+Both are seen by criteria that training does not move, computed from the input features and the predicted classes alone:
 
-* neighbours: examples that lie close together should get one class. A method that scatters a class loses here.
+* neighbours: examples that lie close together should get one class. A model that scatters a class loses here; one that
+  gives all examples one class gains, so the agreement is also taken beyond what chance gives (Cohen's kappa).
 * geometry: the target's predicted classes should have the geometry of the source's classes. Where classes were
   matched to the wrong ones, the domains may be matched perfectly, and this is what shows it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
-from statistics import mean
 
 import torch
 from jaxtyping import Float, Int
@@ -18,31 +18,76 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from jointadapt.discrepancy.distances import squared_distances
-from jointadapt.methods.registry import method_title
+from jointadapt.methods.registry import BASELINE, method_title
 
+COMBINATION = "combination"  # of all models: the mean of their probabilities
+CAUTIOUS = "cautious combination"  # of those models alone that do not ask for balanced classes
+UNBALANCED = (BASELINE, "mcc")  # they are these
 NEIGHBOURS = 10
-GEOMETRY_WEIGHT = 0.2
-LEAST_GEOMETRY = 0.6
-CLEAR = 2.0  # standard errors that a candidate has to be better than source-only
 FEWEST_MEMBERS = 3
 
 
 @dataclass(frozen=True)
+class Rule:
+    """The constants of the choice: found on families of data, and judged on the one left out (docs/choosing.md).
+
+    Args:
+        geometry_weight: of the geometry beside the neighbours.
+        clearly: by how much one model alone has to be better than the combination.
+        matched: the geometry that one model alone needs at least.
+        mismatched: the geometry under which classes were matched to wrong ones.
+        parted: how much of the neighbours' agreement adapting may cost, where less than `agreement` beyond chance is
+            left of it.
+        lost: how much of the agreement beyond chance adapting may cost.
+        moved: how far the combination may move the class shares from MCC's, if MCC does not move source-only's as far.
+    """
+
+    geometry_weight: float = 0.2
+    clearly: float = 0.1
+    matched: float = 0.6
+    mismatched: float = -0.6
+    parted: float = 0.05
+    agreement: float = 0.5
+    lost: float = 0.1
+    moved: float = 0.1
+
+
+RULE = Rule()
+
+
+@dataclass(frozen=True)
 class Score:
-    """A model's scores: `neighbours` in [0, 1], `geometry` in [−1, 1]."""
+    """A model's scores.
+
+    Args:
+        neighbours: how often an example's neighbours have its class; in [0, 1].
+        beyond_chance: the same beyond chance, (a − c) / (1 − c), c = Σ shares² of the predicted classes; up to 1.
+        geometry: `class_geometry`; in [−1, 1].
+    """
 
     neighbours: float
+    beyond_chance: float
     geometry: float
 
-    @property
-    def matched(self) -> bool:
-        """Whether the target's predicted classes have much the same geometry as the source's."""
-        return self.geometry >= LEAST_GEOMETRY
+    def total(self, rule: Rule = RULE) -> float:
+        """Return the sum by which models are compared."""
+        return self.neighbours + rule.geometry_weight * self.geometry
 
-    @property
-    def total(self) -> float:
-        """The sum by which models are compared."""
-        return self.neighbours + GEOMETRY_WEIGHT * self.geometry
+    def fault(self, plain: "Score", rule: Rule = RULE) -> str:
+        """Return the sign that adapting went wrong, in a clause, by the scores of the model that was not adapted."""
+        if self.geometry < rule.mismatched:
+            return (
+                f"its target classes have another geometry than the source's ({self.geometry:.2f}, under "
+                f"{rule.mismatched:g}), as when classes are matched to wrong ones"
+            )
+        parts = self.neighbours < plain.neighbours - rule.parted and self.beyond_chance < rule.agreement
+        if parts or self.beyond_chance < plain.beyond_chance - rule.lost:
+            return (
+                f"it parts neighbours that source-only leaves together (neighbours {self.neighbours:.2f} against "
+                f"{plain.neighbours:.2f}, beyond chance {self.beyond_chance:.2f} against {plain.beyond_chance:.2f}), "
+                "as when classes are missing in the target"
+            )
+        return ""
 
 
 @dataclass(frozen=True)
@@ -65,57 +110,110 @@ def choose_model(
     target: Float[Tensor, "m d"],
     predicted: Mapping[str, Int[Tensor, " m"]],
     groups: Int[Tensor, " m"] | None = None,
+    rule: Rule = RULE,
 ) -> Choice:
-    """Return which model to use: the best candidate, or the first model (source-only) unless it is clearly beaten.
+    """Return which model to use: the combination, one candidate that is clearly better, or the first, source-only.
 
-    Of the candidates whose geometry is at least 0.6 the best has the largest neighbours + 0.2 · geometry. It is refused
-    if it beats source-only by less than 2 standard errors of the paired difference of neighbours over the target's
-    examples. Cost O(m² d).
+    A candidate is clearly better if its geometry is at least 0.6 and its neighbours + 0.2 · geometry exceed the
+    combination's by more than 0.1. What bears the sign of a fault (`Score.fault`) is passed over; if the combination
+    does, too, source-only is kept. Cost O(m² d).
 
     Args:
-        source, labels, target: input features (a frozen backbone's, or arrays), and the source's labels.
-        predicted: model → the class of each target example; the first one is source-only.
+        source, labels: input features (a frozen backbone's, or arrays) and classes of the source.
+        predicted: model → the class of each target example; the first one is source-only. Of the combinations the
+            `CAUTIOUS` one, where there is one, stands in the other's place; without any the best candidate does.
         groups: of the target's examples; windows of one recording are no neighbours, since they are alike anyway.
     """
-    near = nearest(target, groups=groups)
-    agreeing = {name: (classes[near] == classes[:, None]).double().mean(1) for name, classes in predicted.items()}
-    scores = {
-        name: Score(agreeing[name].mean().item(), class_geometry(source, labels, target, classes))
-        for name, classes in predicted.items()
-    }
+    scores = score_models(source, labels, target, predicted, groups)
     plain, *candidates = scores
-    chosen, reason = _compared(plain, candidates, scores, agreeing)
-    others = [name for name in candidates if name != chosen]
+    chosen, reason = choose_by_scores(plain, candidates, scores, rule)
+    others = [name for name in candidates if name not in (chosen, COMBINATION, CAUTIOUS)]
     agreement = [(predicted[chosen] == predicted[name]).double().mean().item() for name in others]
-    return Choice(chosen, reason, scores, max([scores[chosen].neighbours, mean(agreement)] if others else [1.0]))
+    believed = max(scores[chosen].neighbours, sum(agreement) / len(agreement)) if others else 1.0
+    return Choice(chosen, reason, scores, believed)
 
 
-def _compared(
-    plain: str, candidates: list[str], scores: Mapping[str, Score], agreeing: Mapping[str, Tensor]
+def asks_for_caution(predicted: Mapping[str, Int[Tensor, " m"]], rule: Rule = RULE) -> bool:
+    """Return whether the target's class shares seem to be others than methods assume that want balanced classes.
+
+    MCC does not want them. Where it leaves source-only's shares nearly as they are, and the combination of all models
+    moves them, it was the wish for balance that moved them. Shares are compared by their total variation, ½ Σ |p − q|.
+
+    Args:
+        predicted: the class of each target example by source-only, "mcc", and the `COMBINATION`.
+
+    >>> rare, even = torch.tensor([0] * 9 + [1]), torch.tensor([0, 1] * 5)
+    >>> asks_for_caution({"source-only": rare, "mcc": rare, "combination": even})
+    True
+    >>> asks_for_caution({"source-only": rare, "mcc": even, "combination": even})
+    False
+    """
+    classes = 1 + max(int(found.max()) for found in predicted.values())
+    plain, mcc, mean = (
+        torch.bincount(predicted[name], minlength=classes).double() / len(predicted[name])
+        for name in (*UNBALANCED, COMBINATION)
+    )
+    far, near = ((mcc - other).abs().sum().item() / 2 for other in (mean, plain))
+    return far > rule.moved > near
+
+
+def score_models(
+    source: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    target: Float[Tensor, "m d"],
+    predicted: Mapping[str, Int[Tensor, " m"]],
+    groups: Int[Tensor, " m"] | None = None,
+) -> dict[str, Score]:
+    """Return the scores of each model; arguments as of `choose_model`."""
+    near = nearest(target, groups=groups)
+    found = {}
+    for name, classes in predicted.items():
+        agreeing = (classes[near] == classes[:, None]).double().mean().item()
+        chance = (torch.bincount(classes).double() / max(1, len(classes))).square().sum().item()
+        beyond = (agreeing - chance) / (1 - chance) if chance < 1 else 0.0
+        found[name] = Score(agreeing, beyond, class_geometry(source, labels, target, classes))
+    return found
+
+
+def choose_by_scores(
+    plain: str, candidates: Sequence[str], scores: Mapping[str, Score], rule: Rule = RULE
 ) -> tuple[str, str]:
-    """Return the chosen model and the reason; `agreeing`: the fraction of each example's neighbours of its class."""
+    """Return the chosen model and the reason, by the scores of source-only (`plain`) and of the candidates."""
     if not candidates:
         return plain, f"Kept {plain}: there was no candidate."
-    matched = [name for name in candidates if scores[name].matched]
-    if not matched:
-        most = max(scores[name].geometry for name in candidates)
-        return plain, (
-            f"Kept {plain}: under every candidate the predicted target classes have another geometry than the source "
-            f"classes (geometry at most {most:.2f}, under {LEAST_GEOMETRY:g}), as when classes are matched "
-            "to wrong ones."
+    singles = [name for name in candidates if name not in (COMBINATION, CAUTIOUS)]
+    sound = [name for name in singles if not scores[name].fault(scores[plain], rule)]
+    best = max(sound, key=lambda name: scores[name].total(rule), default=singles[0])
+    default = next((name for name in (CAUTIOUS, COMBINATION) if name in candidates), best)
+    clear = scores[best].total(rule) > scores[default].total(rule) + rule.clearly
+    if best in sound and best != default and clear and scores[best].geometry >= rule.matched:
+        return best, f"Chose {method_title(best)} without target labels: {_compared(default, best, scores)}."
+    if fault := scores[default].fault(scores[plain], rule):
+        return plain, f"Kept {plain}: {fault}."
+    return default, f"{_taken(default, (plain, *singles))} ({_compared(plain, default, scores)})."
+
+
+def _taken(default: str, models: Sequence[str]) -> str:
+    """Return what is said of the model that is taken where none is clearly better."""
+    sound = "it shows no sign that adapting went wrong"
+    if default == COMBINATION:
+        members = ", ".join(map(method_title, models))
+        return f"Took the mean of {members}: none alone is clearly better without target labels, and {sound}"
+    if default == CAUTIOUS:
+        members = " and ".join(map(method_title, UNBALANCED))
+        return (
+            f"Took the mean of {members}: the others move the class shares of the target, as methods do that want "
+            f"balanced classes where there are none, and {sound}"
         )
-    best = max(matched, key=lambda name: scores[name].total)
-    mine, yours = scores[best], scores[plain]
-    difference = agreeing[best] - agreeing[plain]
-    error = difference.std().item() / sqrt(len(difference))
-    compared = (
-        f"neighbours {mine.neighbours:.2f} against {yours.neighbours:.2f}, "
-        f"geometry {mine.geometry:.2f} against {yours.geometry:.2f}"
+    return f"Chose {method_title(default)} without target labels: {sound}"
+
+
+def _compared(other: str, name: str, scores: Mapping[str, Score]) -> str:
+    mine, yours = scores[name], scores[other]
+    return (
+        f"neighbours {mine.neighbours:.2f} against {yours.neighbours:.2f} of {method_title(other)}, geometry "
+        f"{mine.geometry:.2f} against {yours.geometry:.2f}"
     )
-    if mine.total - yours.total <= CLEAR * error:
-        return plain, f"Kept {plain}: the best candidate, {method_title(best)}, is not clearly better ({compared})."
-    others = ", ".join([plain, *(method_title(name) for name in candidates if name != best)])
-    return best, f"Chose {method_title(best)} over {others} without target labels: {compared}."
 
 
 def nearest(
