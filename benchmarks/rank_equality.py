@@ -37,7 +37,16 @@ PRECISIONS = ("32-true", "64-true")
 
 SAM = " --sam-rho "
 WEIGHTS = " with source weights"
-CASES = (*METHODS, f"jan{SAM}0.05", f"jan-a+mcc{SAM}0.05", f"source-only{WEIGHTS}", f"jan{WEIGHTS}")
+ORIGINS = " of two sources"
+CASES = (
+    *METHODS,
+    f"jan{SAM}0.05",
+    f"jan-a+mcc{SAM}0.05",
+    f"source-only{WEIGHTS}",
+    f"jan{WEIGHTS}",
+    f"source-only{ORIGINS}",
+    f"jan+mcc{ORIGINS}",
+)
 REDUCED = "jmmd_fourier(reduce=…)"
 
 Numbers = dict[str, Tensor]
@@ -46,11 +55,11 @@ Numbers = dict[str, Tensor]
 def train(fabric: Fabric, case: str) -> Numbers:
     """Return what three steps of a method give: the first's terms and gradients, and what came of all."""
     torch.manual_seed(0)
-    name, _, rho = case.removesuffix(WEIGHTS).partition(SAM)
+    name, _, rho = case.removesuffix(WEIGHTS).removesuffix(ORIGINS).partition(SAM)
     backbone = build_backbone("mlp", shape=(WIDTH,))
     network = Network(backbone, Head(backbone.widths, CLASSES, bottleneck=8, dropout=0.3))
     method = build_method(name, network.widths, {"discriminator_width": 16})
-    trainer = Trainer(fabric, network, method, steps=4, sam_rho=float(rho or 0))
+    trainer = Trainer(fabric, network, method, steps=4, sam_rho=float(rho or 0), origin_weights=(0.3, 0.7))
     trainer.step = 1  # λ is 0 at step 0
     generator = torch.Generator().manual_seed(1)
     batches = []
@@ -60,7 +69,8 @@ def train(fabric: Fabric, case: str) -> Numbers:
         weights = torch.arange(1.0, n + 1) if case.endswith(WEIGHTS) else None
         part_s, part_t = (list(shard(size, fabric.global_rank, fabric.world_size)) for size in (n, m))
         w_s = None if weights is None else weights[part_s]
-        batches.append(Batch(rows[0][part_s], labels[part_s], rows[1][part_t], w_s))
+        o_s = torch.arange(n)[part_s] % 2 if case.endswith(ORIGINS) else None
+        batches.append(Batch(rows[0][part_s], labels[part_s], rows[1][part_t], w_s, o_s))
     terms, gradients = [], None
     for record in trainer.train(batches):
         terms += [record.risk, record.transfer]

@@ -34,7 +34,7 @@ def test_rounds_are_shuffled_anew_and_domains_apart() -> None:
 
 
 def test_batch_larger_than_a_domain_repeats_its_rows() -> None:
-    x_s, _, x_t, _ = Batches(_numbers(3), _numbers(40), 8, 0)[0]
+    x_s, _, x_t, *_ = Batches(_numbers(3), _numbers(40), 8, 0)[0]
     assert len(x_s) == len(x_t) == 8
     assert set(x_s.flatten().tolist()) == {0, 1, 2}
 

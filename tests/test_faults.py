@@ -206,7 +206,7 @@ def test_items_of_a_step_are_its_rows() -> None:
     batches = Batches(source, target, 3, 4)
     for step in (0, 3):
         items_s, items_t = batches.items(step)
-        x_s, y_s, x_t, _ = batches[step]
+        x_s, y_s, x_t, *_ = batches[step]
         assert torch.equal(source.rows([source.items.index(item) for item in items_s]), x_s)
         assert torch.equal(source.labels[[source.items.index(item) for item in items_s]], y_s)
         assert torch.equal(target.rows([target.items.index(item) for item in items_t]), x_t)

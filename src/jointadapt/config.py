@@ -36,7 +36,11 @@ BY_CONTENT = _ByContent()
 class RunOptions:
     """Data and places"""
 
-    source: Annotated[str, "Labelled domain: a folder, an image list (.txt), or .npz .mat .csv .parquet …", PLACE] = ""
+    source: Annotated[
+        str | tuple[str, ...],
+        "Labelled domain: a folder, an image list (.txt), or .npz .mat .csv .parquet …; repeated: several sources.",
+        PLACE,
+    ] = ""
     target: Annotated[str, "Unlabelled domain, likewise; labels found there serve evaluation only.", PLACE] = ""
     benchmark: Annotated[str, "Instead of both: a named benchmark, or a TOML file that describes one.", PLACE] = ""
     root: Annotated[str, "Folder that holds the benchmark's domains.", PLACE] = ""
@@ -88,6 +92,11 @@ class TrainingOptions:
         "Move the source's features onto the target's before the training: the mean and deviation of each column, or "
         "mean and covariance (CORAL).",
     ] = "no"
+    source_weights: Annotated[
+        Literal["auto", "equal", "pooled"],
+        "Several sources: weighed by how near they are, one that hurts dropped; all equal; or pooled as if they were "
+        "one.",
+    ] = "auto"
     learning_rate: Annotated[Positive, "Initial learning rate of new layers; a pretrained backbone has a tenth."] = 0.01
     lr_alpha: Annotated[NotNegative, "α of the learning rate's decay η / (1 + α p)^0.75."] = 10.0
     weight_decay: Annotated[NotNegative, "L2 penalty on every weight."] = 5e-4
@@ -188,11 +197,11 @@ def make_config(options: Mapping[str, Any]) -> Config:
     check_names(options, [method])
     known = {**own, **RUN_OPTIONS}
     given = {name: known[name].check(value) for name, value in {**options, "method": method, "select": select}.items()}
-    run = {name: value for name, value in given.items() if name in RUN_OPTIONS}
+    run = {name: _one_alone(value) for name, value in given.items() if name in RUN_OPTIONS}
     config = Config(
         **_of_one_table(run),
         method_options={name: given.get(name, option.default) for name, option in own.items()},
-        given={name: given[name] for name in options},
+        given={name: run.get(name, given[name]) for name in options},
     )
     _check_pairs(config)
     return config
@@ -207,11 +216,20 @@ def _check_pairs(config: Config) -> None:
         )
 
 
+def _one_alone(value: Any) -> Any:
+    """Return the text of an option that may be repeated, and is there once."""
+    texts = isinstance(value, tuple) and all(isinstance(text, str) for text in value)
+    return ("" if not value else value[0]) if texts and len(value) < 2 else value
+
+
 def _of_one_table(run: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a run; where one table holds both domains, its path is that of both."""
     paths = {role: run.get(role) or "" for role in ("source", "target")}
     splits = run.get("domain_column") and (run.get("source_domain") or run.get("target_domain"))
-    return {**run, **dict.fromkeys(paths, "".join(paths.values()))} if splits and not all(paths.values()) else run
+    given = [path for path in paths.values() if path]
+    return (
+        {**run, **dict.fromkeys(paths, given[0])} if splits and len(given) == 1 and isinstance(given[0], str) else run
+    )
 
 
 def check_names(names: Iterable[str], methods: Iterable[str]) -> None:

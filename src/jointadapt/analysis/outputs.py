@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from jointadapt.config import Config
-from jointadapt.data import UNLABELLED, Domain, align, read_domain
+from jointadapt.data import UNLABELLED, Domain, align
 from jointadapt.evaluation.predict import ModelOutputs
-from jointadapt.experiment.prepare import read_task
+from jointadapt.experiment.prepare import read_role, read_task
+from jointadapt.experiment.sources import kept_of
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import FinishedRun
 from jointadapt.runtime.files import default_cache
@@ -55,6 +56,7 @@ class Observer:
         config = run.config
         model, cache = self._model(run), Path(config.cache) if config.cache else default_cache()
         source, target = self._read(config, cache)
+        source = kept_of(source, run.summary.sources)
         target, _ = align(source, target)
         source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
         source, target = model.inputs.source(source), model.inputs.target(target)
@@ -83,8 +85,8 @@ class Observer:
             if config.benchmark:
                 self._pairs[key] = read_task(config, cache, self.track)
             else:
-                paths = zip((config.source, config.target), readings, strict=True)
-                source, target = (read_domain(path, cache, self.track, reading) for path, reading in paths)
+                roles = zip((config.source, config.target), ("source", "target"), readings, strict=True)
+                source, target = (read_role(path, role, cache, self.track, reading) for path, role, reading in roles)
                 self._pairs[key] = source, target
         return self._pairs[key]
 

@@ -84,7 +84,7 @@ def input_flags(*names: str) -> Callable[[Command], Command]:
 def take_inputs(options: dict[str, Any]) -> dict[str, Any]:
     """Return, and take out of the options of a command, those of the input that were given."""
     names = [name for name in options if name in InputOptions.__dataclass_fields__]
-    given = {name: value for name in names if (value := options.pop(name)) is not None}
+    given = {name: value for name in names if (value := options.pop(name)) not in (None, ())}
     return {name: RUN_OPTIONS[name].check(value) for name, value in given.items()}
 
 
@@ -98,7 +98,8 @@ def model_flags(command: Command) -> Command:
 def read_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flags that were given, their texts as numbers, lists or words, as their options want them."""
     known = {**all_options(), **RUN_OPTIONS}
-    return {name: _read(known[name].hint if name in known else Any, v) for name, v in flags.items() if v is not None}
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    return {name: _read(known[name].hint if name in known else Any, value) for name, value in given.items()}
 
 
 def type_of(option: Option) -> str:
@@ -108,6 +109,11 @@ def type_of(option: Option) -> str:
     'mean|NUMBER'
     """
     return "|".join(sorted(dict.fromkeys(_words(option.hint)), key=_rank)) or "VALUE"
+
+
+def repeats(option: Option) -> bool:
+    """Return whether an option is a text, or several: a flag that may be given more than once."""
+    return {*typing.get_args(_bare(option.hint))} == {str, tuple[str, ...]}
 
 
 def default_of(option: Option) -> str:
@@ -122,6 +128,8 @@ def default_of(option: Option) -> str:
 def _flag(option: Option) -> _Flag:
     text = option.help + ("" if option.default in ("", None) else f" [{default_of(option)}]")
     settings: dict[str, Any] = {"default": None, "help": text.strip()}
+    if repeats(option):
+        return _Flag(option, [option.flag, option.name], multiple=True, metavar="TEXT", **settings)
     if bool in (_bare(option.hint), *typing.get_args(_bare(option.hint))):
         return _Flag(option, [f"{option.flag}/--no-{option.flag[2:]}", option.name], **settings)
     return _Flag(option, [option.flag, option.name], metavar=type_of(option), **settings)

@@ -46,6 +46,8 @@ def train(file: str | None, resumed: str | None, recipe: str | None, json_: bool
         )
         return
     _print_runs(run.summary)
+    if run.summary.sources:
+        click.echo(f"Sources: {', '.join(map(str, run.summary.sources))}.")
     click.echo(run.summary.verdict)
     click.echo(_selection(run.summary.selection))
     click.echo(f"Run folder: {run.folder}")

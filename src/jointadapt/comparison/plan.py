@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jointadapt.config import Config, check_names, fitting, make_config
-from jointadapt.data.benchmarks import Benchmark, Task, fingerprint_of, load_benchmark
+from jointadapt.data.benchmarks import Benchmark, Task, domains_of, fingerprint_of, load_benchmark
 from jointadapt.errors import UserError
 from jointadapt.experiment.recipes import recipe_options
 from jointadapt.runtime.files import default_cache
@@ -62,13 +62,13 @@ class Comparison:
 
     def key(self, config: Config) -> str:
         """Return what a run's numbers are remembered under: what decides them, its data, our version."""
-        data = [(name, self._fingerprints[name]) for name in self.benchmark.task(config.task)]
+        data = [(name, self._fingerprints[name]) for name in domains_of(self.benchmark.task(config.task))]
         return hashlib.sha256(json.dumps([config.identity(), data, __version__]).encode()).hexdigest()[:12]
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
         found = self.benchmark.find(self.root)
-        return {name: fingerprint_of(found[name], self.root) for task in self.tasks for name in task}
+        return {name: fingerprint_of(found[name], self.root) for task in self.tasks for name in domains_of(task)}
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ def plan(
     absent = [name for name in described.domains if name not in there]
     every = list(tasks) == ["all"]
     chosen = described.all_tasks() if every else [described.task(text) for text in tasks]
-    possible = [task for task in chosen if not {*task} & {*absent}]
+    possible = [task for task in chosen if not {*domains_of(task)} & {*absent}]
     if not possible or (not every and len(possible) < len(chosen)):
-        lacking = next(name for task in chosen for name in task if name in absent)
+        lacking = next(name for task in chosen for name in domains_of(task) if name in absent)
         raise UserError(f"{described.lacks(lacking, root)}; see: jointadapt data check {benchmark} --root {root}")
     if not methods:
         raise UserError("no method is given; name some with --methods.")

@@ -12,7 +12,8 @@ import torch
 from jointadapt.comparison.plan import Comparison
 from jointadapt.config import Config
 from jointadapt.data import Domain
-from jointadapt.data.benchmarks import read
+from jointadapt.data.benchmarks import domains_of, read
+from jointadapt.data.several import pool
 from jointadapt.experiment import device_of
 from jointadapt.experiment.prepare import choose_backbone, workers
 from jointadapt.networks.backbone import Backbone
@@ -38,7 +39,9 @@ class Ready:
     backbone: Backbone | None
 
     def domain(self, name: str) -> Domain:
-        """Return a domain with its rows."""
+        """Return a domain with its rows; several of them, "amazon+dslr", as one."""
+        if "+" in name:
+            return pool([self.domain(each) for each in name.split("+")])
         domain = self.domains[name]
         if not domain.holds_arrays:
             return domain
@@ -48,7 +51,7 @@ class Ready:
 @contextmanager
 def shared_data(comparison: Comparison, configs: Sequence[Config], track: Track) -> Iterator[Ready]:
     """Give the data that some runs need; the file is gone afterwards."""
-    names = dict.fromkeys(name for config in configs for name in comparison.benchmark.task(config.task))
+    names = dict.fromkeys(name for config in configs for name in domains_of(comparison.benchmark.task(config.task)))
     domains = {n: read(comparison.benchmark, n, comparison.root, comparison.cache, track) for n in names}
     for note in dict.fromkeys(note for domain in domains.values() for note in domain.notes):
         warnings.warn(note, stacklevel=4)

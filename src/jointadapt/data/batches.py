@@ -23,12 +23,14 @@ class Batch(NamedTuple):
         y_s: (n,), their labels.
         x_t: (m, …), target rows.
         w_s: (n,), weights of the source rows; None: all are equal.
+        o_s: (n,), which of several sources each of them is from; None: of one.
     """
 
     x_s: Tensor
     y_s: Tensor
     x_t: Tensor
     w_s: Tensor | None = None
+    o_s: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device."""
@@ -40,7 +42,7 @@ class Batches(Dataset):
     """The batch of each step. Each domain is shuffled and cycled on its own; both give `batch_size` rows a step.
 
     `balanced`: of the source each class in its turn, with its own rows shuffled and cycled, so that all are equally
-    frequent.
+    frequent. Likewise several sources take turns, so that a batch has as many rows of each, whatever their size.
 
     Shuffles depend on (seed, step) only, random transforms on the row's place in the batch too: not on the number of
     workers, on where a run began, or on which `part` (number, of how many) of each batch this is.
@@ -57,8 +59,8 @@ class Batches(Dataset):
     def __getitem__(self, step: int) -> Batch:
         x_s, rows_s = self._batch(self.source, step, 2 * self.seed)
         x_t, _ = self._batch(self.target, step, 2 * self.seed + 1)
-        weights = self.source.weights
-        return Batch(x_s, self.source.labels[rows_s], x_t, None if weights is None else weights[rows_s])
+        w_s, o_s = (None if x is None else x[rows_s] for x in (self.source.weights, self.source.origins))
+        return Batch(x_s, self.source.labels[rows_s], x_t, w_s, o_s)
 
     def items(self, step: int) -> tuple[list[str], list[str]]:
         """Return what the rows of a step are called, of source and target."""
@@ -99,22 +101,39 @@ class Batches(Dataset):
         """Return rows step·B … of an endless stream of shuffles of the domain: a batch, all parts of it."""
         first, size = step * self.batch_size, len(domain)
         places = range(first, first + self.batch_size)
-        if self.balanced and stream == 2 * self.seed:
-            return [self._of_a_class(place, stream) for place in places]
+        if stream == 2 * self.seed and (self.balanced or domain.origins is not None):
+            return [self._of_an_origin(place, stream) for place in places]
         return [int(_shuffle(size, stream, place // size)[place % size]) for place in places]
 
-    def _of_a_class(self, place: int, stream: int) -> int:
+    def _of_an_origin(self, place: int, stream: int) -> int:
+        """Return the source's row at a place of an endless stream in which its origins take turns."""
+        turn, number = divmod(place, len(self._origins))
+        if self.balanced:
+            return self._of_a_class(self._classes[number], turn, stream, number)
+        rows = self._origins[number]
+        return int(rows[_class_shuffle(len(rows), stream, turn // len(rows), number)[turn % len(rows)]])
+
+    def _of_a_class(self, classes: list[Tensor], place: int, stream: int, origin: int) -> int:
         """Return the row at a place of an endless stream in which each class stands once a round, in random order."""
-        turn, seat = divmod(place, len(self._classes))
-        label = int(_class_shuffle(len(self._classes), stream, turn)[seat])
-        rows = self._classes[label]
-        return int(rows[_class_shuffle(len(rows), stream, turn // len(rows), label)[turn % len(rows)]])
+        own = (origin,) if origin else ()
+        turn, seat = divmod(place, len(classes))
+        label = int(_class_shuffle(len(classes), stream, turn, *own)[seat])
+        rows = classes[label]
+        return int(rows[_class_shuffle(len(rows), stream, turn // len(rows), label, *own)[turn % len(rows)]])
 
     @cached_property
-    def _classes(self) -> list[Tensor]:
-        """The rows of each class of the source that has any."""
+    def _origins(self) -> list[Tensor]:
+        """The rows of each source that has any; all rows where there is one."""
+        origins = self.source.origins
+        if origins is None:
+            return [torch.arange(len(self.source))]
+        return [(origins == number).nonzero().flatten() for number in origins.unique().tolist()]
+
+    @cached_property
+    def _classes(self) -> list[list[Tensor]]:
+        """The rows of each class that has any, of each source."""
         labels = self.source.labels
-        return [(labels == label).nonzero().flatten() for label in labels.unique().tolist()]
+        return [[rows[labels[rows] == label] for label in labels[rows].unique().tolist()] for rows in self._origins]
 
 
 def shard(rows: int, part: int, parts: int) -> range:

@@ -18,6 +18,7 @@ from jointadapt.data.traces import trace
 from jointadapt.errors import UserError, some
 
 Transform = Callable[[Tensor], Tensor]
+BESIDE_ROWS = ("groups", "weights", "origins")  # what a domain may say of each row
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,8 @@ class Domain:
         groups: int64 (n,), where rows of one group are alike, as windows of one recording are: no split parts them.
         precomputed: the rows are what a frozen backbone made of the domain's own, its layers side by side.
         weights: (n,), ≥ 0, what each row of a source counts for in the risk and in a discrepancy; None: all are equal.
+        origins: int64 (n,), which of several sources each row is from, an index into `origin_names`; None: of one.
+        origin_weights: what each of these counts for in risk and transfer; none: all are equal.
     """
 
     name: str
@@ -55,6 +58,9 @@ class Domain:
     groups: Tensor | None = None
     precomputed: bool = False
     weights: Tensor | None = None
+    origins: Tensor | None = None
+    origin_names: tuple[str, ...] = ()
+    origin_weights: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -128,8 +134,36 @@ class Domain:
             case MappedRows() | TableRows() | DatasetRows():
                 content = self.content.select(indices)
         items = tuple(self.items[i] for i in indices)
-        groups, weights = (None if x is None else x[indices] for x in (self.groups, self.weights))
-        return replace(self, content=content, labels=self.labels[indices], items=items, groups=groups, weights=weights)
+        beside = {name: x[indices] for name in BESIDE_ROWS if (x := getattr(self, name)) is not None}
+        return replace(self, content=content, labels=self.labels[indices], items=items, **beside)
+
+    def by_origin(self) -> tuple["Domain", ...]:
+        """Return the sources that the domain is pooled from, each by its name; the domain itself if it is one."""
+        if self.origins is None:
+            return (self,)
+        rows = [(self.origins == number).nonzero().flatten().tolist() for number in range(len(self.origin_names))]
+        parts = zip(rows, self.origin_names, strict=True)
+        alone = {"origins": None, "origin_names": (), "origin_weights": ()}
+        return tuple(replace(self.select(own), name=name, **alone) for own, name in parts)
+
+    def with_rows_of(self, parts: Sequence["Domain"]) -> "Domain":
+        """Return the domain with the rows that the parts have in place of its own, one part for each of its sources."""
+        assert self.origins is not None
+        rows = torch.cat([part.rows(range(len(part))) for part in parts])
+        return replace(self, content=rows[self.origins.argsort(stable=True).argsort()])
+
+    def of_origins(self, kept: Sequence[int]) -> "Domain":
+        """Return the rows of some of the sources that the domain is pooled from; of one alone they have no origins."""
+        assert self.origins is not None
+        place = {number: new for new, number in enumerate(kept)}
+        part = self.select([row for row, number in enumerate(self.origins.tolist()) if number in place])
+        assert part.origins is not None
+        if len(kept) == 1:
+            return replace(part, origins=None, origin_names=(), origin_weights=())
+        origins = torch.tensor([place[number] for number in part.origins.tolist()])
+        weights = tuple(self.origin_weights[number] for number in kept) if self.origin_weights else ()
+        names = tuple(self.origin_names[number] for number in kept)
+        return replace(part, origins=origins, origin_names=names, origin_weights=weights)
 
 
 def some_rows(rows: int, most: int) -> Tensor:

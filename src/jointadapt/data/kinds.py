@@ -19,14 +19,23 @@ class Reading:
         kind: what its arrays are.
         label_column: the column of a table that holds the label; "": the one that is called so.
         domain_column: the column of a table that says which domain a row is of; no feature.
-        only, but: the one domain whose rows are read, or the one whose rows are not.
+        only, but: the domains whose rows are read, or those whose rows are not: a name, or several.
     """
 
     kind: Kind = "auto"
     label_column: str = ""
     domain_column: str = ""
-    only: str = ""
-    but: str = ""
+    only: str | tuple[str, ...] = ""
+    but: str | tuple[str, ...] = ""
 
 
 AS_IT_SAYS = Reading()
+
+
+def names_in(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names in an option that may be one, several or none.
+
+    >>> names_in(""), names_in("A"), names_in(("A", "B"))
+    ((), ('A',), ('A', 'B'))
+    """
+    return tuple(name for name in ((given,) if isinstance(given, str) else given) if name)

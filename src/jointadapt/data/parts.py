@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from jointadapt.data.domain import Domain
-from jointadapt.data.kinds import Reading
+from jointadapt.data.kinds import Reading, names_in
+from jointadapt.data.several import several_names
 from jointadapt.data.table_rows import BLANKS, some_names
 from jointadapt.errors import UserError
 
@@ -21,7 +24,9 @@ def column_named(names: Sequence[str], wanted: str) -> str | None:
 
 
 def part_of(domain: Domain, values: Sequence[Any] | None, names: Sequence[str], reading: Reading, where: str) -> Domain:
-    """Return the rows of the one domain that is wanted, called by its name; all where none is.
+    """Return the rows of the domains that are wanted, called by their names; all where none is.
+
+    Of several the rows know their origins (`Domain.origins`).
 
     Args:
         values: each row's domain, None where the table has no such column.
@@ -36,13 +41,19 @@ def part_of(domain: Domain, values: Sequence[Any] | None, names: Sequence[str], 
         )
     found = [None if value is None else str(value).strip(BLANKS) for value in values]
     known = sorted({value for value in found if value})
-    if reading.only and reading.only not in known:
+    only, but = names_in(reading.only), names_in(reading.but)
+    if lacking := [name for name in only if name not in known]:
         raise UserError(
-            f"{where} has no rows of the domain {reading.only!r} in {reading.domain_column}; it has "
-            f"{some_names(known)}."
+            f"{where} has no rows of the domain {lacking[0]!r} in {reading.domain_column}; it has {some_names(known)}."
         )
-    wanted = [reading.only] if reading.only else [name for name in known if name != reading.but]
+    wanted = [*only] or [name for name in known if name not in but]
     if not wanted:
-        raise UserError(f"{where} has the domain {reading.but!r} alone in {reading.domain_column}; two are needed.")
-    rows = [row for row, value in enumerate(found) if value in wanted]
-    return replace(domain.select(rows), name=wanted[0] if len(wanted) == 1 else f"{domain.name} but {reading.but}")
+        raise UserError(f"{where} has the domain {but[0]!r} alone in {reading.domain_column}; two are needed.")
+    place = {name: number for number, name in enumerate(wanted)}
+    rows = [row for row, value in enumerate(found) if value in place]
+    part = domain.select(rows)
+    if len(wanted) == 1:
+        return replace(part, name=wanted[0])
+    origins = torch.tensor([place[str(found[row])] for row in rows])
+    name = several_names(wanted) if only else f"{domain.name} but {several_names(but)}"
+    return replace(part, name=name, origins=origins, origin_names=tuple(wanted))

@@ -69,7 +69,7 @@ def join_labelled(source: Domain, target: Domain, given: Tensor) -> Domain:
     """Return the source followed by the labelled target rows, repeated to make up a quarter of the whole at least.
 
     Without repeats, 20 rows beside 1,000 would be seen twice in a hundred. Where source rows have weights, the target's
-    have the weight 1.
+    have the weight 1. Beside several sources they are one more, which counts for a quarter.
     """
     few = (given != UNLABELLED).nonzero().flatten().tolist()
     times = -(-len(source) // ((LABELLED_SHARE - 1) * len(few)))
@@ -85,4 +85,17 @@ def join_labelled(source: Domain, target: Domain, given: Tensor) -> Domain:
     if weights is not None:
         weights = torch.cat([weights, weights.new_ones(len(added))])
     items = source.items + added.items
-    return replace(source, content=content, labels=labels, items=items, groups=None, weights=weights)
+    joined = replace(source, content=content, labels=labels, items=items, groups=None, weights=weights)
+    return joined if source.origins is None else _as_one_more(joined, source)
+
+
+def _as_one_more(joined: Domain, source: Domain) -> Domain:
+    """Return the rows of several sources and labelled target rows behind them, these as a source of their own."""
+    assert source.origins is not None
+    number = len(source.origin_names)
+    weights = source.origin_weights or (1.0,) * number
+    origins = torch.cat([source.origins, source.origins.new_full((len(joined) - len(source),), number)])
+    names = (*source.origin_names, "labelled target rows")
+    return replace(
+        joined, origins=origins, origin_names=names, origin_weights=(*weights, sum(weights) / (LABELLED_SHARE - 1))
+    )

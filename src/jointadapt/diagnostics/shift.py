@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from jointadapt.data import Domain, read_domain
-from jointadapt.data.kinds import AS_IT_SAYS, Reading
+from jointadapt.data.kinds import AS_IT_SAYS, Reading, names_in
 from jointadapt.data.mapped import MappedRows
 from jointadapt.discrepancy import Rows
 from jointadapt.discrepancy.columns import FILL_NOTE
@@ -348,7 +348,7 @@ def _of_recordings(pair: Sequence[Domain], method: str) -> list[str]:
 def _trained_on(run: str | Path | None, paths: Sequence[str]) -> list[str]:
     """Return a note on each path that is, or lies below, one the run was trained on."""
     config = None if run is None else config_of(run)
-    trained = [Path(path).resolve() for path in (config.source, config.target) if path] if config else []
+    trained = [Path(path).resolve() for path in (*names_in(config.source), config.target) if path] if config else []
     return [
         f"the run was trained on {path}: these examples are not held out. The training pulled them together, so that "
         "the test after adaptation says little of new ones; give examples that it has not seen."

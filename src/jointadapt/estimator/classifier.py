@@ -18,7 +18,7 @@ from jointadapt.data.kinds import Kind
 from jointadapt.data.labels import encode_labels
 from jointadapt.diagnostics.shift_kind import diagnose
 from jointadapt.errors import UserError, unknown_name
-from jointadapt.estimator.given import Target, split_domains, target_of
+from jointadapt.estimator.given import Target, split_domains, target_of, with_origins
 from jointadapt.estimator.scaling import scaled_alone
 from jointadapt.evaluation.predict import mean_by_group
 from jointadapt.experiment import Run, train
@@ -60,6 +60,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         baseline_: the `Model` trained without adaptation; None unless `baseline`, or the method, asks for it.
         choice_: which method was used, and why: (method, reason).
         diagnosis_: in which way the domains differ (`.kind`, `.words`); None without target rows.
+        sources_: what each of several sources counts for, and which was dropped (`SourceWeight`); empty for one.
         p_value_: of the test whether they differ at all; None without target rows.
         n_features_in_, feature_names_in_: as scikit-learn has them.
 
@@ -74,7 +75,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
     # Each of them can mean one thing only, so that nobody has to say that it is asked for; skada's scorers are given
     # target_labels of their own.
     __metadata_request__fit: ClassVar = {
-        **dict.fromkeys((*TARGET_ARGUMENTS, "sample_domain"), True),
+        **dict.fromkeys((*TARGET_ARGUMENTS, "source_domain", "sample_domain"), True),
         "target_labels": False,
     }
 
@@ -111,6 +112,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         X_target_unlabeled: Any = None,
         X_target_labeled: Any = None,
         y_target_labeled: Any = None,
+        source_domain: Any = None,
         sample_domain: Any = None,
     ) -> "AdaptedClassifier":
         """Return the estimator, trained.
@@ -122,20 +124,23 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
             target_labels: of `X_target` (m,), where they are known, else None or NaN: to train on too.
             X_target_unlabeled: another name of `X_target`, as MOABB has it.
             X_target_labeled, y_target_labeled: target rows that are labelled, to train on too.
+            source_domain: where X holds several sources, the name or number of its own for each row (n,).
             sample_domain: instead of all these, as skada has it: X and y hold both domains, and this a number for each
-                row, positive in the source, negative in the target. The target's y is not looked at.
+                row, positive in a source, negative in the target. The target's y is not looked at.
         """
         parts = (X_target, target_labels, X_target_unlabeled, X_target_labeled, y_target_labeled)
         if sample_domain is not None:
-            if any(part is not None for part in parts):
-                raise UserError(f"with sample_domain the target stands in X; leave {', '.join(TARGET_ARGUMENTS)} out.")
-            X, y, target = split_domains(X, y, sample_domain)
+            if any(part is not None for part in (*parts, source_domain)):
+                others = ", ".join((*TARGET_ARGUMENTS, "source_domain"))
+                raise UserError(f"with sample_domain the target stands in X; leave {others} out.")
+            (X, y, source_domain), target = split_domains(X, y, sample_domain)
         else:
             target = target_of(*parts)
         source = self._source(X, y)
         if not target:
             self._train(source, source.unlabelled(), None, adapts=False)
             return self
+        source = with_origins(source, source_domain)
         rows, labels = self._target(target)
         if source.kind == "features" and (warning := scaled_alone(*map(_matrix, (source, rows)))) is not None:
             warnings.warn(warning, stacklevel=3)
@@ -203,7 +208,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "(.*)fewer than a batch", UserWarning)
             run = train(source, target, target_labels=labels or "", **options)
-        self.model_, self.baseline_ = run.model, run.baseline
+        self.model_, self.baseline_, self.sources_ = run.model, run.baseline, run.summary.sources
         self.choice_ = self._choice(run, adapts)
         self.diagnosis_ = self._diagnosis(run, source, target) if adapts else None
         self.p_value_ = None if self.diagnosis_ is None else self.diagnosis_.p_value

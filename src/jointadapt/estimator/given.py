@@ -1,11 +1,14 @@
 """What `fit` is given, under the names that others route → source rows with labels, target rows, a few with labels."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import column_or_1d
 
+from jointadapt.data import Domain
 from jointadapt.errors import UserError
 
 
@@ -49,10 +52,19 @@ class Target(NamedTuple):
         return bool(self.parts)
 
 
-def split_domains(X: Any, y: Any, sample_domain: Any) -> tuple[Any, Any, Target]:
-    """Return source rows, their labels, and the target, from rows of both: a source has a positive domain.
+class Source(NamedTuple):
+    """Source rows, their labels, and of each row the name of the source it is from, or None where there is one."""
 
-    The labels of rows of a negative domain are not looked at. That is how skada says it.
+    X: Any
+    y: Any
+    domains: Any = None
+
+
+def split_domains(X: Any, y: Any, sample_domain: Any) -> tuple[Source, Target]:
+    """Return the source and the target from rows of both: a source has a positive domain.
+
+    Several positive numbers are several sources. The labels of rows of a negative domain are not looked at. That is how
+    skada says it.
     """
     domains = column_or_1d(np.asarray(sample_domain))
     if len(domains) != len(y) or domains.dtype.kind not in "iuf" or not domains.all():
@@ -65,7 +77,21 @@ def split_domains(X: Any, y: Any, sample_domain: Any) -> tuple[Any, Any, Target]
     if not len(source):
         raise UserError("sample_domain holds negative numbers alone; the rows of the source need a positive one.")
     rows = ((_safe_indexing(X, target), None),) if len(target) else ()
-    return _safe_indexing(X, source), _safe_indexing(y, source), Target(rows)
+    several = domains[source] if len(np.unique(domains[source])) > 1 else None
+    return Source(_safe_indexing(X, source), _safe_indexing(y, source), several), Target(rows)
+
+
+def with_origins(source: Domain, domains: Any) -> Domain:
+    """Return the source with its rows' origins, of which one name or number a row says which source it is from."""
+    if domains is None:
+        return source
+    named = column_or_1d(np.asarray(domains))
+    if len(named) != len(source):
+        raise UserError(f"source_domain: one name a row of X is needed, {len(source)} in all; got {len(named)}.")
+    names, origins = np.unique(named, return_inverse=True)
+    if len(names) < 2:
+        return source
+    return replace(source, origins=torch.from_numpy(origins), origin_names=tuple(map(str, names.tolist())))
 
 
 def target_of(

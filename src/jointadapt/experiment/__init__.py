@@ -23,6 +23,7 @@ from jointadapt.experiment.prepare import Given, Prepared, as_domain, choose_bac
 from jointadapt.experiment.recipes import with_recipe
 from jointadapt.experiment.run import Run, train_method
 from jointadapt.experiment.session import Session
+from jointadapt.experiment.sources import paths_of
 from jointadapt.experiment.trade_off import choose_trade_off
 from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS, check_method, is_source_free, options_of
 from jointadapt.networks.backbone import check_is_backbone, name_of
@@ -54,7 +55,8 @@ def train(
         source: a path (`read_domain`), rows and labels (x, y) or a frame in whatever form `from_arrays` takes, a
             `Domain`, or a map-style `Dataset` of (x, y) or the loader of one, whose transforms are kept
             (`from_dataset`); the source's loader says the batch size if nothing else does. Of a frame y may be the name
-            of a column, (frame, "species").
+            of a column, (frame, "species"). Several sources are a list of these, [(x1, y1), (x2, y2)], or a dict of
+            them by name (docs/several-sources.md).
         target: likewise; also x alone. Labels found there serve evaluation only. None where it is in the same table as
             the source (`domain_column`, `target_domain`).
         target_labels: labels of some target examples, to train on too: a file (`--target-labels`), item → class, or an
@@ -72,13 +74,14 @@ def train(
     """
     paths = {"source": source, "target": target}
     options = {**options_of_loaders(source, target), **options}
-    options |= {role: str(given) for role, given in paths.items() if isinstance(given, str | Path)}
+    found = {role: paths_of(given) for role, given in paths.items()}
+    options |= {role: each if each[1:] else each[0] for role, each in found.items() if each}
     options, backbone = _without_module(options)
     from_file = isinstance(target_labels, str | Path)
     options |= {"target_labels": str(target_labels)} if from_file and target_labels else {}
     with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
         config = make_config({**with_recipe(recipe, options), "out": folder})
-        if target is None and config.splits_table and not isinstance(source, str | Path | Domain):
+        if target is None and config.splits_table and not found["source"] and not isinstance(source, Domain):
             paths["target"] = source
         domains = [as_domain(given, role, config.reading_of(role)) for role, given in paths.items()]
         labels = None if from_file else labels_by_item(domains[1], target_labels)

@@ -37,7 +37,7 @@ def check_alignment(session: Session) -> None:
 
 
 def aligned(session: Session) -> Session:
-    """Return the session with the source moved as its configuration says; the target stays as it is.
+    """Return the session with the source, or each of several, moved as its configuration says; not the target.
 
     So the trained model is used on the target as any other, and what it says of the source is said of moved rows.
     """
@@ -45,9 +45,11 @@ def aligned(session: Session) -> Session:
     if how == "no":
         return session
     whole = how == "covariance"
-    moments = [find_moments(_tiles(domain), whole) for domain in (data.source, data.target)]
-    move = (match_covariances if whole else match_columns)(*moments)
-    return replace(session, data=replace(data, source=data.source.changed(move)))
+    of_target = find_moments(_tiles(data.target), whole)
+    match = match_covariances if whole else match_columns
+    parts = [part.changed(match(find_moments(_tiles(part), whole), of_target)) for part in data.source.by_origin()]
+    source = parts[0] if data.source.origins is None else data.source.with_rows_of(parts)
+    return replace(session, data=replace(data, source=source))
 
 
 def _tiles(domain: Domain) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """One training: from the newest checkpoint, if there is one, to the last step."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,9 @@ def fit(session: Session, selection: CheckpointSelection, trained: Network | Non
     """
     torch.manual_seed(session.config.seed)
     network = _build_network(session, trained)
-    training = Training(session, selection, network, _build_trainer(session, network), _batches(session, selection))
+    batches = _batches(session, selection)
+    trainer = _build_trainer(session, network, batches.source.origin_weights)
+    training = Training(session, selection, network, trainer, batches)
     training.restore()
     with stop_requests() as requested:
         for record in training.records():
@@ -134,7 +136,7 @@ def _inherit(network: Network, trained: Network) -> None:
     network.head.classifier.requires_grad_(False)
 
 
-def _build_trainer(session: Session, network: Network) -> Trainer:
+def _build_trainer(session: Session, network: Network, origin_weights: Sequence[float]) -> Trainer:
     config = session.config
     method = build_method(config.method, network.widths, config.flat())
     return Trainer(
@@ -151,6 +153,7 @@ def _build_trainer(session: Session, network: Network) -> Trainer:
         channels_last=config.channels_last,
         compiled=config.compile,
         sam_rho=config.sam_rho,
+        origin_weights=origin_weights,
     )
 
 

@@ -12,12 +12,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from jointadapt.config import Config
 from jointadapt.data import UNLABELLED, Domain, align, from_arrays, from_dataset, read_domain
-from jointadapt.data.benchmarks import load_benchmark, read
+from jointadapt.data.benchmarks import domains_of, load_benchmark, read
 from jointadapt.data.frames import from_frame
-from jointadapt.data.kinds import AS_IT_SAYS, Reading
+from jointadapt.data.kinds import AS_IT_SAYS, Reading, names_in
+from jointadapt.data.several import pool
 from jointadapt.data.target_labels import label_rows, read_labels
 from jointadapt.data.units import other_unit
 from jointadapt.errors import UserError
+from jointadapt.experiment.sources import kept_of, paths_of, several_of, weighed, with_dropped, without_origins
 from jointadapt.inputs.options import Representation
 from jointadapt.inputs.pipeline import Inputs, fit_inputs
 from jointadapt.networks.backbone import Backbone
@@ -26,6 +28,7 @@ from jointadapt.networks.features import FeatureExtractor
 from jointadapt.runtime.containers import is_annotated, is_frame
 from jointadapt.runtime.progress import Track
 from jointadapt.runtime.random_state import preserved_rng_state
+from jointadapt.selection.sources import SourceWeight
 
 BACKBONES: dict[Representation, str] = {"raw": "cnn1d", "fft": "none", "log-spectrogram": "cnn"}
 Given = Any  # a path, a `Domain`, rows in whatever `from_arrays` takes, a tuple of such rows and labels, or a dataset
@@ -41,7 +44,8 @@ class Prepared:
 
     The target is without labels. Those it came with are `target_truth` (m,), `UNLABELLED` where unknown, and are for
     the evaluation alone. `given` are the classes (m,) of the target rows whose labels are trained on, `UNLABELLED` of
-    all others; None when there are none. These rows count in no accuracy.
+    all others; None when there are none. These rows count in no accuracy. `sources` says what each of several sources
+    counts for; a dropped one has no rows in `source`.
     """
 
     source: Domain
@@ -53,6 +57,7 @@ class Prepared:
     shape: tuple[int, ...] | None
     notes: tuple[str, ...]
     given: Tensor | None = None
+    sources: tuple[SourceWeight, ...] = ()
 
     @property
     def backbone(self) -> Backbone:
@@ -66,12 +71,17 @@ class Prepared:
 
 
 def as_domain(given: Given | None, name: str, reading: Reading = AS_IT_SAYS) -> Domain | None:
-    """Return what was given as a domain; None for a path, which is read once the cache is known, and for nothing."""
+    """Return what was given as a domain; None for a path, which is read once the cache is known, and for nothing.
+
+    Several sources, in a list, or in a dict by name, are one domain whose rows know their origins.
+    """
+    if given is None or paths_of(given):
+        return None
+    if name == "source" and (several := several_of(given)):
+        return pool([_one_of_several(each, called, reading) for called, each in several])
     match given:
         case Domain():
             return given
-        case str() | Path() | None:
-            return None
         case tuple():
             if len(given) != 2:
                 raise UserError(f"{name} is a tuple of {len(given)}; give arrays as (x, y).")
@@ -82,18 +92,27 @@ def as_domain(given: Given | None, name: str, reading: Reading = AS_IT_SAYS) -> 
             return _of_rows(given, None, name, reading)
 
 
+def _one_of_several(given: Given, name: str, reading: Reading) -> Domain:
+    found = as_domain(given, name or "source", reading)
+    if found is None:
+        raise UserError(
+            f"the source {name} is {given!r}: paths are given as a list of paths alone, rows as a list or dict of them."
+        )
+    return replace(found, name=name) if name else found
+
+
 def _of_rows(x: Any, y: Any, name: str, reading: Reading) -> Domain:
     if is_frame(x) or is_annotated(x):
         return from_frame(x, y, name, reading=reading)
     return from_arrays(x, y, name, kind=reading.kind)
 
 
-def read_role(path: str, role: str, cache: Path, track: Track, reading: Reading) -> Domain:
-    """Return the domain at a path; an error that names the flag where there is none."""
+def read_role(path: str | tuple[str, ...], role: str, cache: Path, track: Track, reading: Reading) -> Domain:
+    """Return the domain at a path, or at several as one; an error that names the flag where there is none."""
     if not path:
         part = f", or, where one table holds both, with --domain-column and --{role}-domain" if role == "target" else ""
         raise UserError(f"no {role} is given; name one with --{role}{part}.")
-    return read_domain(path, cache, track, reading)
+    return pool([read_domain(each, cache, track, reading) for each in names_in(path)])
 
 
 def read_task(config: Config, cache: Path, track: Track) -> tuple[Domain, Domain]:
@@ -106,8 +125,10 @@ def read_task(config: Config, cache: Path, track: Track) -> tuple[Domain, Domain
     if config.task == "all":
         raise UserError("one run has one task; for all of them use: jointadapt compare")
     benchmark = load_benchmark(config.benchmark)
-    source, target = (read(benchmark, n, Path(config.root), cache, track) for n in benchmark.task(config.task))
-    return source, target
+    *sources, target = (
+        read(benchmark, name, Path(config.root), cache, track) for name in domains_of(benchmark.task(config.task))
+    )
+    return pool(sources), target
 
 
 def choose_backbone(config: Config, source: Domain) -> str:
@@ -141,6 +162,28 @@ def prepare(
     """
     # Rows are rows, to this run.
     source, target = (replace(domain, ready=False, precomputed=False) for domain in (source, target))
+    if config.source_weights == "pooled" or source.origins is None:
+        return _prepare(config, without_origins(source), target, device, cache, track, backbone, labels)
+    found = _prepare(config, source, target, device, cache, track, backbone, labels)
+    kept, sources, notes = weighed(config, found.extractor, found.source, found.target)
+    if any(weight.dropped for weight in sources):  # the run is that of the others
+        source = kept_of(source, sources)
+        others = prepare(config, source, target, device, cache, track, backbone, labels)
+        return replace(others, sources=with_dropped(sources, others.sources), notes=(*notes, *others.notes))
+    return replace(found, source=kept, sources=sources, notes=(*found.notes, *notes))
+
+
+def _prepare(
+    config: Config,
+    source: Domain,
+    target: Domain,
+    device: torch.device,
+    cache: Path,
+    track: Track,
+    backbone: nn.Module | None,
+    labels: Mapping[str, str] | None,
+) -> Prepared:
+    """Return what `prepare` does, of one source or of all of several."""
     inputs, source, target, notes = matched(config, source, target)
     given = None
     if config.target_labels:
@@ -166,9 +209,19 @@ def prepare_features(config: Config, source: Domain, target: Domain, backbone: B
     """
     if config.target_labels:
         raise UserError("target labels are of one target; train it alone, with: jointadapt train --target-labels")
-    inputs, source, target, notes = matched(config, source, target)
-    truth, target = target.labels, target.unlabelled()
-    return Prepared(source, target, truth, target, FeatureExtractor(backbone, config.backbone), inputs, None, notes)
+    if config.source_weights == "pooled":
+        source = without_origins(source)
+    inputs, rows, aligned, notes = matched(config, source, target)
+    truth, aligned = aligned.labels, aligned.unlabelled()
+    extractor = FeatureExtractor(backbone, config.backbone)
+    found = Prepared(rows, aligned, truth, aligned, extractor, inputs, None, notes)
+    if rows.origins is None:
+        return found
+    kept, sources, told = weighed(config, extractor, rows, aligned)
+    if any(weight.dropped for weight in sources):
+        others = prepare_features(config, kept_of(source, sources), target, backbone)
+        return replace(others, sources=with_dropped(sources, others.sources), notes=(*told, *others.notes))
+    return replace(found, source=kept, sources=sources, notes=(*notes, *told))
 
 
 def matched(config: Config, source: Domain, target: Domain) -> tuple[Inputs, Domain, Domain, tuple[str, ...]]:

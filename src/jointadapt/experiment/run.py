@@ -11,6 +11,7 @@ from torch import Tensor
 from jointadapt.data import UNLABELLED, Domain
 from jointadapt.data.batches import shard
 from jointadapt.data.domain import some_rows
+from jointadapt.data.kinds import names_in
 from jointadapt.evaluation.metrics import evaluate
 from jointadapt.evaluation.predict import network_outputs
 from jointadapt.experiment.alignment import aligned
@@ -181,11 +182,12 @@ def _describe_run(session: Session) -> dict[str, Any]:
         **{name: getattr(config, name) for name in ("method", "backbone", "steps", "seed")},
         "frozen": data.frozen,
         "classes": data.source.classes,
-        "source": describe_domain(data.source, config.source, data.source.labels),
+        "source": describe_domain(data.source, ", ".join(names_in(config.source)), data.source.labels),
         "target": describe_domain(data.target, config.target, data.target_truth),
         "target_labels": 0 if data.given is None else int((data.given != UNLABELLED).sum()),
         "warnings": data.notes,
         "standardized": data.inputs.standardized,
+        "sources": data.sources,
         "versions": library_versions(),
     }
 

@@ -31,8 +31,11 @@ class InputOptions:
     ] = False
     label_column: Annotated[str, "Column of a table that holds the label; by default the one called so."] = ""
     domain_column: Annotated[str, "Column of a table that says of which domain a row is: one table, split in two."] = ""
-    source_domain: Annotated[str, "The source's name in that column; by default all but the target."] = ""
-    target_domain: Annotated[str, "The target's name in that column; by default all but the source."] = ""
+    source_domain: Annotated[
+        str | tuple[str, ...],
+        "The source's name in that column; repeated: several sources; by default all but the target.",
+    ] = ""
+    target_domain: Annotated[str, "The target's name in that column; by default all but the sources."] = ""
     missing: Annotated[
         Literal["refuse", "fill"],
         "Missing values of a table: refuse them, or fill them by the source's medians and say where they were.",

@@ -75,10 +75,11 @@ class Signals(InputStep):
         count = rows.shape[2]
         recording = torch.arange(len(domain)).repeat_interleave(count)
         groups = recording if domain.groups is None else domain.groups[recording]
-        weights = None if domain.weights is None else domain.weights[recording]
+        weights, origins = (None if x is None else x[recording] for x in (domain.weights, domain.origins))
         items = tuple(f"{item} window {number}" for item in domain.items for number in range(count))
         content, labels = rows.transpose(1, 2).reshape(-1, *self.shape), domain.labels[recording]
-        return replace(domain, content=content, labels=labels, items=items, groups=groups, weights=weights)
+        beside = {"groups": groups, "weights": weights, "origins": origins}
+        return replace(domain, content=content, labels=labels, items=items, **beside)
 
     def _checked(self, domain: Domain) -> Domain:
         """Return a domain of signals that the step reads; plain rows are signals of one channel."""

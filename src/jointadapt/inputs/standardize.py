@@ -1,6 +1,6 @@
 """Columns of several units → z-scores; how it is seen, without a label, that they are wanted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, ClassVar, Literal
@@ -44,12 +44,14 @@ class Standardize(InputStep):
     Args:
         mode: "source": both domains by the source's columns; "domain": each by its own.
         of_source, of_target: the columns' fences, means and deviations.
+        of_origins: those of each of several sources, in mode "domain".
     """
 
     name: ClassVar[str] = "standardize"
     mode: Mode
     of_source: Scaling
     of_target: Scaling
+    of_origins: tuple[Scaling, ...] = ()
 
     @classmethod
     def fit(cls, options: InputOptions, source: Domain, target: Domain) -> "Standardize | None":
@@ -63,15 +65,22 @@ class Standardize(InputStep):
             return None
         if options.standardize == "no" or source.shape[0] != target.shape[0]:
             return None
-        mode = chosen_mode(_some(source), _some(target)) if options.standardize == "auto" else options.standardize
+        parts = source.by_origin()
+        mode = _chosen_mode(source, parts, target) if options.standardize == "auto" else options.standardize
         if mode == "no":
             return None
         of_source = _describe(source).scaling
-        return cls(mode, of_source, of_source if mode == "source" else _describe(target).scaling)
+        if mode == "source":
+            return cls(mode, of_source, of_source)
+        own = tuple(_describe(part).scaling for part in parts) if len(parts) > 1 else ()
+        return cls(mode, of_source, _describe(target).scaling, own)
 
     def source(self, domain: Domain) -> Domain:
-        """Return rows of the source's kind as z-scores."""
-        return _standardized(domain, self.of_source)
+        """Return rows of the source's kind as z-scores: in mode "domain" by the columns of the source they are from."""
+        if domain.origins is None or len(self.of_origins) != len(domain.origin_names):
+            return _standardized(domain, self.of_source)
+        parts = zip(domain.by_origin(), self.of_origins, strict=True)
+        return domain.with_rows_of([_standardized(part, scaling) for part, scaling in parts])
 
     def target(self, domain: Domain) -> Domain:
         """Return rows of the target's kind as z-scores: by the target's columns in mode "domain"."""
@@ -84,13 +93,16 @@ class Standardize(InputStep):
     def tensors(self) -> dict[str, Tensor]:
         """Return low, high, mean, deviation (4, d) of each domain that has its own."""
         own = {"source": self.of_source} | ({"target": self.of_target} if self.mode == "domain" else {})
+        own |= {f"source {number}": scaling for number, scaling in enumerate(self.of_origins)}
         return {name: torch.stack([*scaling]) for name, scaling in own.items()}
 
     @classmethod
     def restore(cls, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Standardize":
         """Return the step that had learnt this."""
         of_source = Scaling(*tensors["source"])
-        return cls(values["mode"], of_source, Scaling(*tensors["target"]) if values["mode"] == "domain" else of_source)
+        origins = [f"source {number}" for number in range(len(tensors)) if f"source {number}" in tensors]
+        of_target = Scaling(*tensors["target"]) if values["mode"] == "domain" else of_source
+        return cls(values["mode"], of_source, of_target, tuple(Scaling(*tensors[name]) for name in origins))
 
 
 def chosen_mode(source: Tensor, target: Tensor) -> Literal["source", "domain", "no"]:
@@ -114,6 +126,16 @@ def chosen_mode(source: Tensor, target: Tensor) -> Literal["source", "domain", "
     if _in_other_units(of_source, of_target):
         return "domain"
     return "source" if both.mixed else "no"
+
+
+def _chosen_mode(source: Domain, parts: Sequence[Domain], target: Domain) -> Literal["source", "domain", "no"]:
+    """Return what "auto" makes of two domains: of several sources, "domain" where one is in other units than the first.
+
+    Sparse rows, and rows of one length, stay as they are in any case.
+    """
+    mode = chosen_mode(_some(source), _some(target))
+    first, *others = map(_some, parts)
+    return mode if mode == "no" or all(chosen_mode(first, other) != "domain" for other in others) else "domain"
 
 
 def _in_other_units(source: Columns, target: Columns) -> bool:

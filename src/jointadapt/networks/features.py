@@ -90,6 +90,9 @@ class FeatureExtractor:
         """Return the domain with the backbone's layers, side by side, as rows (n, Σ widths)."""
         if domain.precomputed:
             return domain
+        if domain.holds_images and domain.origins is not None:  # each source has features of its own in the cache
+            joined = domain.with_rows_of([self._extracted(part) for part in domain.by_origin()])
+            return replace(joined, kind="features", ready=True, precomputed=True)
         embedding = copy.deepcopy(self.backbone).eval().to(self.device)
 
         def embed(x: Tensor) -> Tensor:

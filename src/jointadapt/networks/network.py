@@ -10,6 +10,7 @@ from jointadapt.discrepancy.distances import wide
 from jointadapt.networks.backbone import Backbone
 
 BACKBONE_RATE = 0.1
+BESIDE = ("labels", "weights", "reversed_logits", "teacher")
 
 
 class Activations(NamedTuple):
@@ -42,6 +43,12 @@ class Activations(NamedTuple):
             Activations(first(self.features), first(self.logits), tuple(map(first, self.layers))),
             Activations(others(self.features), others(self.logits), tuple(map(others, self.layers))),
         )
+
+    def chosen(self, rows: Tensor) -> "Activations":
+        """Return the activations of the examples of these indices."""
+        layers = tuple(layer[rows] for layer in self.layers)
+        beside = {name: x[rows] for name in BESIDE if (x := getattr(self, name)) is not None}
+        return self._replace(features=self.features[rows], logits=self.logits[rows], layers=layers, **beside)
 
 
 class Head(nn.Module):

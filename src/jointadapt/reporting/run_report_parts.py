@@ -15,6 +15,7 @@ from jointadapt.reporting.html import Number, counted, duration, percent, plain
 from jointadapt.runs.reading import FinishedRun, Prediction, shown
 from jointadapt.runs.summary import DomainSummary, Selection, TradeOffSearch
 from jointadapt.selection.registry import LAST
+from jointadapt.selection.sources import SourceWeight
 
 Thumbnail = Callable[[int], Image.Image | None]
 
@@ -87,6 +88,7 @@ def facts(run: FinishedRun) -> list[tuple[str, str]]:
     versions += [f"{name} {version}" for name, version in summary.versions.items()]
     pairs = [
         ("Source", _domain(summary.source, labelled="labelled")),
+        *((f"Source {found.name}", _source(found)) for found in summary.sources),
         ("Target", _domain(summary.target, labelled="labels used for evaluation only")),
         ("Classes", str(len(summary.classes)) if summary.classes else ""),
         *selection_facts(summary.selection),
@@ -125,6 +127,18 @@ def _search(found: TradeOffSearch) -> str:
         scores.setdefault(trial.trade_off, []).append(trial.score)
     tried = ", ".join(f"{value:g}: {mean(own):.4g}" for value, own in scores.items())
     return f"{found.chosen}, chosen by {found.rule} (higher is better: {tried})"
+
+
+def _source(found: SourceWeight) -> str:
+    """Return what one of several sources counts for, and what that is seen by."""
+    parts = [
+        "dropped" if found.dropped else f"counts for {100 * found.weight:.0f} %",
+        counted(found.rows, "row"),
+        "" if found.distance is None else f"MMD² to the target {found.distance:.3g}",
+        "" if found.skill is None else f"skill with the source most like it {found.skill:.2f}",
+        found.why,
+    ]
+    return " · ".join(part for part in parts if part)
 
 
 def _domain(domain: DomainSummary, *, labelled: str) -> str:

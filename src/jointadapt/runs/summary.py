@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from jointadapt.evaluation.metrics import Evaluation
 from jointadapt.runtime.json_text import Number
+from jointadapt.selection.sources import SourceWeight
 
 FORMAT = 2  # format 1 said no version; it is read as it is
 OF_AUTO = ("chosen", "candidates", "diagnosis", "calibration")
@@ -121,6 +122,7 @@ class Summary:
     """What a run found. Accuracies are percentages; None where the target has no labels.
 
     `jointadapt` is the version that wrote it; `target_labels` the number of target rows whose labels were trained on;
+    `sources` what each of several sources counts for, and which was dropped;
     `agreement` the percentage of target rows that get source-only's class; `standardized` says by whose columns
     features became z-scores. Of `auto` only: the method that was `chosen`, the `candidates`, the `diagnosis`, the
     `calibration`.
@@ -152,6 +154,7 @@ class Summary:
     diagnosis: DiagnosisSummary | None = None
     calibration: Calibration | None = None
     standardized: Literal["no", "source", "domain"] = "no"
+    sources: tuple[SourceWeight, ...] = ()
 
     @property
     def accuracy(self) -> float | None:
@@ -164,6 +167,8 @@ class Summary:
         left_out = () if self.chosen else OF_AUTO
         if self.standardized == "no":
             left_out += ("standardized",)
+        if not self.sources:
+            left_out += ("sources",)
         return {name: value for name, value in found.items() if name not in left_out}
 
     @classmethod

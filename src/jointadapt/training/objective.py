@@ -27,6 +27,7 @@ class Objective(nn.Module):
     Of several ranks each passes its own rows through the backbone; the rest is computed from the rows of all.
 
     Args:
+        origin_weights: α_k of several sources, of which a batch says the `o_s`; none: all are equal.
         recompute_chunks: activation checkpointing: the batch passes the backbone in so many chunks, each recomputed in
             the backward pass: the memory of one chunk.
         channels_last: the layout of images.
@@ -37,23 +38,32 @@ class Objective(nn.Module):
         network: Network,
         method: Method,
         ranks: Ranks = ALONE,
+        origin_weights: Sequence[float] = (),
         recompute_chunks: int = 1,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
         self.network, self.method, self.teacher = network, method, None
-        self.ranks, self.recompute_chunks = ranks, recompute_chunks
+        self.ranks, self.origin_weights, self.recompute_chunks = ranks, origin_weights, recompute_chunks
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         if method.needs.teacher:
             self.teacher = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(TEACHER_DECAY), use_buffers=True)
             self.teacher.requires_grad_(False)
 
     def forward(
-        self, x_s: Tensor, y_s: Tensor, x_t: Tensor, w_s: Tensor | None = None, *, step: int = 0
+        self,
+        x_s: Tensor,
+        y_s: Tensor,
+        x_t: Tensor,
+        w_s: Tensor | None = None,
+        o_s: Tensor | None = None,
+        *,
+        step: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Return risk and transfer term; both domains pass the network in one call.
 
-        With weights of source examples the risk is Σ w_i ℓ_i / Σ w_i, and the method is handed them.
+        With weights of source examples the risk is Σ w_i ℓ_i / Σ w_i, and the method is handed them. Of several sources
+        both terms are Σ_k α_k term_k / Σ_k α_k, term_k that of source k and the target.
         """
         needs = self.method.needs
         used = [*compress((x_s, x_t), (needs.source, needs.target))]
@@ -74,9 +84,22 @@ class Objective(nn.Module):
             transfer = self.method(None, target)
             return torch.zeros_like(transfer), transfer
         own = [*map(itemgetter(slice(1)), lengths)]
-        y_s, w_s = self.ranks.gather(y_s, own), None if w_s is None else self.ranks.gather(w_s, own)
+        y_s = self.ranks.gather(y_s, own)
+        w_s, o_s = (None if x is None else self.ranks.gather(x, own) for x in (w_s, o_s))
         source = source._replace(labels=y_s, weights=w_s)
-        return risk(self.method.source_logits(source), y_s, w_s), self.method(source, target)
+        if o_s is None:
+            return self._terms(source, target)
+        origins = o_s.unique().tolist()
+        weights = [self.origin_weights[k] if self.origin_weights else 1.0 for k in origins]
+        terms = [self._terms(source.chosen((o_s == k).nonzero().flatten()), target) for k in origins]
+        shares = y_s.new_tensor([weight / sum(weights) for weight in weights], dtype=terms[0][0].dtype)
+        risk_s, transfer = (shares * torch.stack(each) for each in zip(*terms, strict=True))
+        return risk_s.sum(), transfer.sum()
+
+    def _terms(self, source: Activations, target: Activations | None) -> tuple[Tensor, Tensor]:
+        """Return risk and transfer term of one source."""
+        assert source.labels is not None
+        return risk(self.method.source_logits(source), source.labels, source.weights), self.method(source, target)
 
     def _hidden(self, network: Network, x: Tensor, lengths: list[list[int]], step: int) -> Sequence[Tensor]:
         """Return the backbone's layers of this rank's rows, and of all others'."""

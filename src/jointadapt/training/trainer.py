@@ -1,6 +1,6 @@
 """The one loop: J = risk + λ · method(source, target), Eq. (9), on Lightning Fabric."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ class Trainer:
         sam_rho: ρ; the gradient of the risk is taken at θ + ε, with SAM's perturbation ε = ρ g / ‖g‖ along its gradient
             g, that of the transfer term at θ. Two passes a step. Source: SDAT (Rangwani et al., ICML 2022), Eq. (11);
             SAM (Foret et al., ICLR 2021).
-        recompute_chunks, channels_last: as `Objective`.
+        origin_weights, recompute_chunks, channels_last: as `Objective`.
         compiled: the backbone is compiled by torch.compile.
 
     On several ranks each gives `train` its own shard of the global batch (`part`): risk, transfer and gradients are
@@ -90,6 +90,7 @@ class Trainer:
         warm_up: bool = True,
         weight_decay: float = 5e-4,
         sam_rho: float = 0.0,
+        origin_weights: Sequence[float] = (),
         recompute_chunks: int = 1,
         channels_last: bool = False,
         compiled: bool = False,
@@ -113,7 +114,7 @@ class Trainer:
             groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=weight_decay, fused=fused
         )
         self.objective, self.optimizer = fabric.setup(
-            Objective(network, method, self.ranks, recompute_chunks, channels_last), optimizer
+            Objective(network, method, self.ranks, origin_weights, recompute_chunks, channels_last), optimizer
         )
         self.batch: Batch | None = None
         self._fault = torch.zeros(4, device=fabric.device)

@@ -1,7 +1,7 @@
 """Named benchmarks, each a TOML file here; a user's own set of domains is one too."""
 
 from jointadapt.data.benchmarks.reading import fingerprint_of, read, scan
-from jointadapt.data.benchmarks.spec import Benchmark, Published, Task, benchmark_names, load_benchmark
+from jointadapt.data.benchmarks.spec import Benchmark, Published, Task, benchmark_names, domains_of, load_benchmark
 from jointadapt.data.benchmarks.verify import Finding, check
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Task",
     "benchmark_names",
     "check",
+    "domains_of",
     "fingerprint_of",
     "load_benchmark",
     "read",

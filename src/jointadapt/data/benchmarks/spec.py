@@ -21,6 +21,8 @@ HERE = "jointadapt.data.benchmarks"
 FORM = ConfigDict(extra="forbid")
 Count = Annotated[int, Field(ge=0)]
 Task = tuple[str, str]
+"""A source and a target by name; several sources are one name, "amazon+dslr" (`sources_of`)."""
+PLUS = "+"
 
 
 @dataclass(frozen=True, config=FORM)
@@ -99,14 +101,15 @@ class Benchmark:
 
     def short(self, task: Task) -> str:
         """Return a task as tables head it: "A→W"."""
-        return "→".join(self.domains[name].letter or name for name in task)
+        letters = ([self.domains[name].letter or name for name in role.split(PLUS)] for role in task)
+        return "→".join(map(PLUS.join, letters))
 
     def all_tasks(self) -> list[Task]:
         """Return every task of the benchmark."""
         return [self.task(text) for text in self.tasks] or list(itertools.permutations(self.domains, 2))
 
     def task(self, text: str) -> Task:
-        """Return the task that is meant by "amazon → webcam", "amazon->webcam", "A→W" or "a2w".
+        """Return the task that is meant by "amazon → webcam", "amazon->webcam", "A→W" or "a2w"; also by "a+d → w".
 
         >>> load_benchmark("office31").task("a2w")
         ('amazon', 'webcam')
@@ -117,9 +120,10 @@ class Benchmark:
         arrow = text.replace("->", "→")
         cuts = [i for i, c in enumerate(arrow) if c == "→"] or [i for i, c in enumerate(arrow) if c == "2"]
         for cut in cuts:
-            source, target = called.get(simplified(arrow[:cut])), called.get(simplified(arrow[cut + 1 :]))
-            if source and target and source != target:
-                return source, target
+            sources = [called.get(simplified(word)) for word in arrow[:cut].split(PLUS)]
+            target, known = called.get(simplified(arrow[cut + 1 :])), [name for name in sources if name]
+            if target and len(known) == len(sources) == len({*known} - {target}):
+                return PLUS.join(known), target
         names = ", ".join(f"{name} ({place.letter})" if place.letter else name for name, place in self.domains.items())
         raise UserError(f"no task {text!r} in {self.name}; give SOURCE → TARGET or s2t, of the domains {names}.")
 
@@ -134,6 +138,15 @@ class Benchmark:
         """Return where a domain that is absent was looked for, and what is there instead."""
         there = some(sorted(entry.name for entry in root.iterdir())) or "nothing"
         return f"{name} is not in {root}, which holds {there}; looked for {some(self.domains[name].paths)}"
+
+
+def domains_of(task: Task) -> tuple[str, ...]:
+    """Return the domains of a task by name, its sources first.
+
+    >>> domains_of(("amazon+dslr", "webcam"))
+    ('amazon', 'dslr', 'webcam')
+    """
+    return tuple(name for role in task for name in role.split(PLUS))
 
 
 def benchmark_names() -> list[str]:
@@ -180,6 +193,8 @@ def parse_benchmark(name: str, text: str) -> Benchmark:
         raise UserError(f"{name}: {where}: {first['msg'].lower()}{form}") from error
     except TypeError as error:
         raise UserError(f"{name}: {error}{form}") from error
+    if joined := [domain for domain in benchmark.domains if PLUS in domain]:
+        raise UserError(f"{name}: domains.{joined[0]}: a name without {PLUS!r} is needed, which joins several{form}")
     if len(benchmark.domains) < 2:
         raise UserError(f"{name} describes {len(benchmark.domains)} domain; a benchmark needs two{form}")
     for domain, place in benchmark.domains.items():
