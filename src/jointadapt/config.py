@@ -97,6 +97,12 @@ class TrainingOptions:
         "Several sources: weighed by how near they are, one that hurts dropped; all equal; or pooled as if they were "
         "one.",
     ] = "auto"
+    label_shift: Annotated[
+        Literal["no", "estimate", "missing", "auto"],
+        "estimate: weigh source classes by their estimated target shares (source-only: move its prior); missing: only "
+        "take weight off classes that the target seems to lack; auto: estimate if label shift alone explains the "
+        "difference.",
+    ] = "no"
     learning_rate: Annotated[Positive, "Initial learning rate of new layers; a pretrained backbone has a tenth."] = 0.01
     lr_alpha: Annotated[NotNegative, "α of the learning rate's decay η / (1 + α p)^0.75."] = 10.0
     weight_decay: Annotated[NotNegative, "L2 penalty on every weight."] = 5e-4

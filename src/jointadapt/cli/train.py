@@ -12,7 +12,9 @@ from jointadapt.config import BASELINE, make_config, read_config
 from jointadapt.runtime.progress import first_process
 
 if TYPE_CHECKING:
-    from jointadapt.runs.summary import Selection, Summary
+    from jointadapt.runs.summary import ClassSharesSummary, Selection, Summary
+
+MOST_SHARES = 4
 
 
 @click.command(
@@ -49,6 +51,8 @@ def train(file: str | None, resumed: str | None, recipe: str | None, json_: bool
     if run.summary.sources:
         click.echo(f"Sources: {', '.join(map(str, run.summary.sources))}.")
     click.echo(run.summary.verdict)
+    if run.summary.class_shares is not None:
+        click.echo(_shares(run.summary.classes, run.summary.class_shares))
     click.echo(_selection(run.summary.selection))
     click.echo(f"Run folder: {run.folder}")
     if report.exists():
@@ -63,6 +67,17 @@ def _print_runs(summary: "Summary") -> None:
         cells = (measured.accuracy, measured.mean_per_class_accuracy) if measured else (None, None)
         table.add_row(name, *(f"{cell:.1f} %" if cell is not None else "–" for cell in (*cells, row.source_accuracy)))
     print_table(table)
+
+
+def _shares(classes: tuple[str, ...], found: "ClassSharesSummary") -> str:
+    """Return the classes whose shares move most, with the interval of each in the target."""
+    order = sorted(range(len(classes)), key=lambda i: -abs(found.target[i] - found.source[i]))[:MOST_SHARES]
+    told = [
+        f"{classes[i]} {found.source[i]:.0f} → {found.target[i]:.0f} % ({found.low[i]:.0f}–{found.high[i]:.0f})"
+        for i in order
+    ]
+    more = f", and {len(classes) - len(told)} more classes" if len(classes) > len(told) else ""
+    return f"Class shares, source → target as estimated: {', '.join(told)}{more}."
 
 
 def _selection(selection: "Selection") -> str:

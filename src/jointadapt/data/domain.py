@@ -208,7 +208,7 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
     if missing:
         notes.append(
             f"{_count(missing)} of the source not in the target ({some(missing)}): matching the distributions may "
-            "push target rows into such classes; check their predictions."
+            "push target rows into such classes; --label-shift missing takes weight off them."
         )
     if surplus:
         notes.append(

@@ -112,7 +112,7 @@ def diagnose(source: Tensor, labels: Tensor, target: Tensor, seed: int = 0, grou
     first = _first_half(torch.arange(len(x_t)) if groups is None else groups[rows[1]])
     held_in, held_out = x_t[first], x_t[~first]
     own = class_proportions(y_s, classes)
-    probabilities = _probabilities(x_s, y_s, held_in, classes)
+    probabilities = linear_probabilities(x_s, y_s, held_in, classes)
     proportions = estimated_priors(probabilities, own)
     drawn = _draw_classes(y_s, proportions, generator)
 
@@ -149,7 +149,9 @@ def _first_half(groups: Tensor) -> Tensor:
     return (first.argsort().argsort() % 2 == 0)[own]
 
 
-def estimated_priors(probabilities: Tensor, priors: Tensor, iterations: int = 300) -> Tensor:
+def estimated_priors(
+    probabilities: Tensor, priors: Tensor, iterations: int = 300, start: Tensor | None = None
+) -> Tensor:
     """Return the target's class priors (classes,) that make its examples most likely, by expectation maximisation.
 
         p_i ← p_i · π/π_s, normalised;   π ← mean p_i
@@ -157,6 +159,7 @@ def estimated_priors(probabilities: Tensor, priors: Tensor, iterations: int = 30
     Args:
         probabilities: (m, classes), of target examples, by a classifier trained where the priors are `priors`.
         priors: (classes,), of the source.
+        start: what the iteration begins with; None: the source's.
 
     Right where p(x | y) is the same in both domains. Source: Saerens, Latinne, Decaestecker, Neural Computation 2002.
 
@@ -164,7 +167,7 @@ def estimated_priors(probabilities: Tensor, priors: Tensor, iterations: int = 30
     >>> estimated_priors(p, torch.tensor([0.5, 0.5]))
     tensor([0.2500, 0.7500])
     """
-    current = priors
+    current = priors if start is None else start
     for _ in range(iterations):
         weighted = probabilities * (current / priors.clamp_min(1e-12))
         renewed = (weighted / weighted.sum(1, keepdim=True).clamp_min(1e-12)).mean(0)
@@ -174,7 +177,7 @@ def estimated_priors(probabilities: Tensor, priors: Tensor, iterations: int = 30
     return current
 
 
-def _probabilities(x_s: Tensor, y_s: Tensor, x_t: Tensor, classes: int) -> Tensor:
+def linear_probabilities(x_s: Tensor, y_s: Tensor, x_t: Tensor, classes: int) -> Tensor:
     """Return the probabilities (m, classes) of target examples by a logistic regression on the source."""
     found = torch.zeros(len(x_t), classes, dtype=torch.float64)
     known = y_s.unique()

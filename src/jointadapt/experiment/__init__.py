@@ -246,7 +246,7 @@ def _train_all(session: Session) -> Run:
     config, baseline = session.config, None
     try:
         if config.method != BASELINE and (config.baseline or config.method == AUTO or is_source_free(config.method)):
-            plain = {"method": BASELINE, "trade_off": "auto", "align": "no", "baseline": False}
+            plain = {"method": BASELINE, "trade_off": "auto", "align": "no", "label_shift": "no", "baseline": False}
             baseline = train_method(session.within(BASELINE, **plain), None)
         if config.trade_off == "search":
             session = replace(session, config=replace(config, trade_off=choose_trade_off(session, baseline)))

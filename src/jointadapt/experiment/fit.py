@@ -10,6 +10,7 @@ import torch
 
 from jointadapt.data import Batches
 from jointadapt.data.target_labels import join_labelled
+from jointadapt.diagnostics.class_shares import floored
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment.prepare import workers
 from jointadapt.experiment.session import Session
@@ -138,7 +139,9 @@ def _inherit(network: Network, trained: Network) -> None:
 
 def _build_trainer(session: Session, network: Network, origin_weights: Sequence[float]) -> Trainer:
     config = session.config
-    method = build_method(config.method, network.widths, config.flat())
+    shares = session.data.shares
+    target = None if shares is None else floored(shares.target).float()
+    method = build_method(config.method, network.widths, config.flat(), target)
     return Trainer(
         session.fabric,
         network,

@@ -18,6 +18,7 @@ from jointadapt.data.kinds import AS_IT_SAYS, Reading, names_in
 from jointadapt.data.several import pool
 from jointadapt.data.target_labels import label_rows, read_labels
 from jointadapt.data.units import other_unit
+from jointadapt.diagnostics.class_shares import ClassShares
 from jointadapt.errors import UserError
 from jointadapt.experiment.sources import kept_of, paths_of, several_of, weighed, with_dropped, without_origins
 from jointadapt.inputs.options import Representation
@@ -45,7 +46,8 @@ class Prepared:
     The target is without labels. Those it came with are `target_truth` (m,), `UNLABELLED` where unknown, and are for
     the evaluation alone. `given` are the classes (m,) of the target rows whose labels are trained on, `UNLABELLED` of
     all others; None when there are none. These rows count in no accuracy. `sources` says what each of several sources
-    counts for; a dropped one has no rows in `source`.
+    counts for; a dropped one has no rows in `source`. `shares` are those of the
+    classes, where they were estimated: the source has the weights that follow.
     """
 
     source: Domain
@@ -58,6 +60,7 @@ class Prepared:
     notes: tuple[str, ...]
     given: Tensor | None = None
     sources: tuple[SourceWeight, ...] = ()
+    shares: ClassShares | None = None
 
     @property
     def backbone(self) -> Backbone:

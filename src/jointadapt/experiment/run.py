@@ -16,6 +16,7 @@ from jointadapt.evaluation.metrics import evaluate
 from jointadapt.evaluation.predict import network_outputs
 from jointadapt.experiment.alignment import aligned
 from jointadapt.experiment.fit import fit
+from jointadapt.experiment.label_shift import describe_shares, move_prior, with_class_shares
 from jointadapt.experiment.prepare import Prepared
 from jointadapt.experiment.session import Session
 from jointadapt.experiment.summarise import (
@@ -67,12 +68,13 @@ def train_method(session: Session, baseline: Run | None) -> Run:
     """Train one method, from its newest checkpoint if it has one, and write all of the run folder but the report."""
     if session.folder.finished:
         return read_finished(session)
-    session, started = aligned(session), time.monotonic()
+    started, session = time.monotonic(), with_class_shares(aligned(session))
     config, folder = session.config, session.folder
     selection = _begin_selection(session, baseline)
     network = fit(session, selection, None if baseline is None else baseline.model.network)
     folder.write_config(config)  # not before: a training that cannot be gone on with leaves its folder as it was
     selection.settle(network)
+    move_prior(session, network)
     network.float()  # also after training in float64, as rows are float32
     return _finish(session, network, selection, baseline, started)
 
@@ -188,12 +190,15 @@ def _describe_run(session: Session) -> dict[str, Any]:
         "warnings": data.notes,
         "standardized": data.inputs.standardized,
         "sources": data.sources,
+        "class_shares": describe_shares(session),
         "versions": library_versions(),
     }
 
 
 def expected_proportions(baseline: Run | None, data: Prepared) -> Tensor:
-    """Return the expected class proportions of the target: as source-only predicts them, else as in the source."""
+    """Return the expected class proportions of the target: as estimated, as source-only has them, or the source."""
+    if data.shares is not None:
+        return data.shares.target
     if baseline is None or baseline.folder is None:
         return class_proportions(data.source.labels, len(data.source.classes))
     return class_proportions(read_predicted(baseline.folder, data.target), len(data.source.classes))

@@ -37,6 +37,7 @@ def render(folder: Path, thumbnail: Thumbnail | None = None) -> str:
         compared=run.baseline is not None,
         comparison=parts.comparison(run),
         candidates=parts.candidates(run),
+        class_shares=parts.class_shares(run, classes),
         facts=parts.facts(run),
         config=config.split("\n") if config else [],
         curves=parts.learning_curves(run),

@@ -81,6 +81,17 @@ def candidates(run: FinishedRun) -> list[tuple[str, tuple[str, ...], Number | No
     return rows
 
 
+def class_shares(run: FinishedRun, classes: list[str]) -> list[tuple[str, Number, Number, str, Number | None]]:
+    """Return of each class its share in percent: source, estimated target, its interval, and the true one if known."""
+    found, evaluation = run.summary.class_shares, run.summary.evaluation
+    if found is None:
+        return []
+    counts = None if evaluation is None else np.asarray(evaluation.confusion).sum(1)
+    true = [None] * len(classes) if counts is None else (100 * counts / max(counts.sum(), 1)).tolist()
+    intervals = [f"{low:.1f} – {high:.1f}" for low, high in zip(found.low, found.high, strict=True)]
+    return list(zip(classes, found.source, found.target, intervals, true, strict=True))
+
+
 def facts(run: FinishedRun) -> list[tuple[str, str]]:
     """Return what was run, as pairs of a term and a value."""
     summary = run.summary

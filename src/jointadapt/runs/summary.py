@@ -117,6 +117,20 @@ class Calibration:
     error: float | None
 
 
+@dataclass(frozen=True)
+class ClassSharesSummary:
+    """Each class's share in percent, of the source, and of the target as it was estimated (`mode`), with an interval.
+
+    The interval covers it with 90 % as far as the choice of the target's examples goes.
+    """
+
+    mode: str
+    source: tuple[Number, ...]
+    target: tuple[Number, ...]
+    low: tuple[Number, ...]
+    high: tuple[Number, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """What a run found. Accuracies are percentages; None where the target has no labels.
@@ -125,7 +139,7 @@ class Summary:
     `sources` what each of several sources counts for, and which was dropped;
     `agreement` the percentage of target rows that get source-only's class; `standardized` says by whose columns
     features became z-scores. Of `auto` only: the method that was `chosen`, the `candidates`, the `diagnosis`, the
-    `calibration`.
+    `calibration`. `class_shares` only where they were estimated.
     """
 
     jointadapt: str
@@ -155,6 +169,7 @@ class Summary:
     calibration: Calibration | None = None
     standardized: Literal["no", "source", "domain"] = "no"
     sources: tuple[SourceWeight, ...] = ()
+    class_shares: ClassSharesSummary | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -169,6 +184,8 @@ class Summary:
             left_out += ("standardized",)
         if not self.sources:
             left_out += ("sources",)
+        if self.class_shares is None:
+            left_out += ("class_shares",)
         return {name: value for name, value in found.items() if name not in left_out}
 
     @classmethod
