@@ -457,3 +457,15 @@ def test_runs_on_several_devices_have_the_numbers_of_one(command: Command) -> No
 
 def test_a_table_is_not_spread_over_machines(refused: Callable[..., str]) -> None:
     assert "--launcher ray" in refused(*TABLE, "--num-nodes", 2)
+
+
+def test_target_labels_are_trained_on_where_the_tasks_have_one_target(
+    command: Command, refused: Callable[..., str], here: Path
+) -> None:
+    (here / "few.csv").write_text("item,label\nrow 0,cat\nrow 1,dog\n")
+    options = (*QUICK, "--seeds", 1, "--target-labels", "few.csv")
+    assert "these tasks have 2 (a, b); give tasks of one target with --tasks" in refused(*TABLE, *options)
+    table = command(*TABLE, *options, "--tasks", "a → b", "--methods", "jan", "--out", "table", "--json")
+    assert table.code == 0, table.err
+    (summary,) = (json.loads(path.read_text()) for path in (here / "table").rglob("summary.json"))
+    assert (summary["target_labels"], summary["evaluation"]["rows"]) == (2, 38)

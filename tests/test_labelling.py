@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 import torch
 from conftest import Command, draw_folder, write_arrays
 
-from jointadapt.data import UNLABELLED, from_arrays
+from jointadapt.config import make_config
+from jointadapt.data import UNLABELLED, from_arrays, read_domain
 from jointadapt.data.target_labels import join_labelled, label_rows, read_labels
-from jointadapt.diagnostics.label_suggestion import suggest_labels, worth_labelling
+from jointadapt.diagnostics.label_suggestion import suggest_for_choosing, suggest_labels, worth_labelling
 from jointadapt.errors import UserError
 from jointadapt.experiment import train
+from jointadapt.runs.folder import RunFolder
+from jointadapt.runs.summary import FewLabels
 
 ARRAYS = (
     "--backbone",
@@ -168,3 +172,47 @@ def test_rows_worth_a_label_are_uncertain_and_apart() -> None:
 def test_rows_worth_a_label_are_distinct_even_where_rows_are_equal() -> None:
     with pytest.warns(UserWarning, match="distinct clusters"):
         assert len(set(worth_labelling(torch.zeros(6, 2), torch.full((6, 2), 0.5), 4))) == 4
+
+
+def _compared(folder: Path, posterior: dict[str, float] | None = None, labels: str = "") -> None:
+    """Write what an `auto` run of three models leaves, as far as questions need it."""
+    rows = {"source-only": "ccdd", "candidates/mcc": "cddd", "candidates/shot": "cdcd"}
+    for place in ("", *rows):
+        path = folder / place / "predictions.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        classes = {"c": "cat", "d": "dog"}
+        told = "".join(f"row {n},{classes[c]},0.7,\n" for n, c in enumerate(rows.get(place, "cddd")))
+        path.write_text("item,class,probability,label\n" + told)
+    run = train(*[read_domain(f"{name}.npz") for name in "st"], steps=2, backbone="none", report=False)
+    few = None
+    if posterior:
+        few = FewLabels(labels=1, posterior=posterior, rival="mcc", disputed=0.25, further=None)
+    config = make_config({"source": "s.npz", "target": "t.npz", "method": "auto", "target_labels": labels})
+    RunFolder(folder).write_config(config)
+    RunFolder(folder).write_summary(replace(run.summary, chosen="mcc", few_labels=few))
+
+
+def test_for_choosing_asks_where_the_models_disagree(here: Path, command: Command) -> None:
+    _compared(here / "run")
+    assert {row.item for row in suggest_for_choosing("run", 2)} == {"row 1", "row 2"}
+    outcome = command("suggest-labels", "run", "--for", "choosing", "--budget", 1, "--json")
+    (row,) = json.loads(outcome.out)["suggestions"]
+    assert row["item"] in ("row 1", "row 2")
+    assert row["probability"] == 0.7
+
+
+def test_for_choosing_asks_by_the_posterior_and_nothing_twice(here: Path) -> None:
+    _write(here / "one.csv", {"row 3": "dog"})
+    _compared(here / "run", {"source-only": 0.0, "mcc": 0.5, "shot": 0.5}, "one.csv")
+    assert [row.item for row in suggest_for_choosing("run", 1)] == ["row 2"]  # where mcc and shot disagree
+    _write(here / "one.csv", {"row 2": "dog"})
+    assert [row.item for row in suggest_for_choosing("run", 1)] == ["row 1"]
+
+
+def test_for_choosing_is_refused_where_there_is_no_choice(here: Path, refused: Callable[..., str]) -> None:
+    _compared(here / "run")
+    asked = ("suggest-labels", "run", "--for", "choosing")
+    assert "disagree on 2 examples that have no label; give 1 to that many" in refused(*asked)
+    assert "leave --target out" in refused(*asked, "--target", "t.npz")
+    (here / "run" / "candidates").rename(here / "elsewhere")
+    assert "no run of --method auto that compared several models" in refused(*asked, "--budget", 1)

@@ -47,7 +47,8 @@ class RunOptions:
     task: Annotated[str, 'Of the benchmark: "amazon → webcam", or a2w.', PLACE] = ""
     target_labels: Annotated[
         str,
-        "CSV of item, label, as `suggest-labels` writes it: classes of some target examples, to train on too.",
+        "CSV of item, label, as `suggest-labels` writes it: classes of some target examples, to train on too, and "
+        "for auto to choose by.",
         BY_CONTENT,
     ] = ""
     out: Annotated[str, "Run folder to make; by default runs/SOURCE-TARGET-METHOD.", PLACE] = ""

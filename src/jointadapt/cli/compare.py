@@ -35,6 +35,9 @@ from jointadapt.errors import UserError
     "--launcher", type=click.Choice(["local", "ray"]), default="local", help="Where runs are executed. [local]"
 )
 @click.option("--ray-address", metavar="HOST:PORT", help="Address of the Ray cluster. [auto]")
+@click.option(
+    "--target-labels", help="CSV of item, label: classes of some target examples, where all tasks have one target."
+)
 @click.option("--out", help="Folder to keep the runs and the table in (.md, .tex, .csv, .html).")
 @click.option(
     "--format",
@@ -55,6 +58,7 @@ def compare(
     jobs: int | None,
     launcher: str,
     ray_address: str | None,
+    target_labels: str | None,
     out: str | None,
     form: str,
     json_: bool,
@@ -72,6 +76,7 @@ def compare(
     from jointadapt.comparison.table import tabulate
 
     lists, options = {"tasks": _listed(tasks), "methods": _listed(methods)}, read_flags(flags)
+    options |= {"target_labels": target_labels} if target_labels else {}
     comparison, absent = plan(benchmark, root, **lists, seeds=seeds, recipe=recipe, out=out, **options)
     if launcher == "ray":
         from jointadapt.comparison.ray_cluster import on_ray

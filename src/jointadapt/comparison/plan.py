@@ -11,7 +11,7 @@ from typing import Any
 
 from jointadapt.config import Config, check_names, fitting, make_config
 from jointadapt.data.benchmarks import Benchmark, Task, domains_of, fingerprint_of, load_benchmark
-from jointadapt.errors import UserError
+from jointadapt.errors import UserError, some
 from jointadapt.experiment.recipes import recipe_options
 from jointadapt.runtime.files import default_cache
 from jointadapt.selection.registry import DEFAULT, LAST, is_judged_unasked, rule_of
@@ -116,6 +116,12 @@ def plan(
     if options.get("num_nodes", 1) > 1:
         raise UserError("a table's runs stay on one machine each; leave --num-nodes out, or use --launcher ray.")
     check_names(options, methods)
+    targets = {target for _, target in possible}
+    if options.get("target_labels") and len(targets) > 1:
+        raise UserError(
+            f"--target-labels are of one target, and these tasks have {len(targets)} ({some(sorted(targets))}); give "
+            "tasks of one target with --tasks."
+        )
     criterion, options = _criterion(options)
     unique = tuple(dict.fromkeys(possible)), tuple(dict.fromkeys(methods))
     return Comparison(described, root, *unique, seeds, recipe, options, criterion, Path(out) if out else None), absent

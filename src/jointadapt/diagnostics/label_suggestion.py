@@ -17,10 +17,12 @@ from jointadapt.data.target_labels import read_labels
 from jointadapt.errors import UserError
 from jointadapt.runs.folder import config_of
 from jointadapt.runs.model import Model
+from jointadapt.runs.reading import read_compared, read_predictions, read_run_config, read_summary
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.random_state import preserved_rng_state
 from jointadapt.runtime.torch_defaults import torch_defaults
+from jointadapt.selection.few_labels import rows_to_tell_apart
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,38 @@ def suggest_labels(
     rows = worth_labelling(features, probabilities, budget)
     confidence, predicted = probabilities.max(1)
     return [Suggestion(domain.items[row], model.classes[predicted[row]], confidence[row].item()) for row in rows]
+
+
+def suggest_for_choosing(run: str | Path, budget: int = 20) -> list[Suggestion]:
+    """Return the target examples of an `auto` run whose labels would tell best which of its models to use.
+
+    They are drawn in proportion to the models' disagreement (`rows_to_tell_apart`), and not again where they were
+    labelled before; a run that had labels to choose by lets its likely models dispute among themselves.
+
+    Args:
+        run: the folder of a finished run of `--method auto`.
+        budget: how many examples.
+
+    Raises a `UserError` for another run, and for a budget of more than the examples on which some models disagree.
+    """
+    folder = Path(run)
+    own, compared, config = read_predictions(folder), read_compared(folder), read_run_config(folder)
+    judged = read_summary(folder).few_labels
+    likely = {name.replace(" ", "-"): share for name, share in judged.posterior.items()} if judged else {}
+    weights = [likely.get(name, 0.0) for name in compared] if judged else None
+    labelled = read_labels(config.target_labels) if config.target_labels else {}
+    told = [[rows[row.row].predicted for rows in compared.values()] for row in own]
+    left = [row for row in own if row.item not in labelled and len({*told[row.row]}) > 1]
+    if not 0 < budget <= len(left):
+        raise UserError(
+            f"--budget {budget}: the models of {folder} disagree on {len(left)} examples that have no label; give 1 to "
+            "that many."
+        )
+    index = {name: number for number, name in enumerate(dict.fromkeys(name for names in told for name in names))}
+    classes = torch.tensor([[index[name] for name in told[row.row]] for row in left])
+    generator = torch.Generator().manual_seed(config.seed + len(labelled))
+    found = (left[row] for row in rows_to_tell_apart([*classes.T], budget, weights, generator))
+    return [Suggestion(row.item, row.predicted, row.probability) for row in found]
 
 
 def _read_target(run: str | Path, config: Config, target: str | Path | None, cache: Path, track: Track) -> Domain:

@@ -18,6 +18,7 @@ from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment.alignment import check_alignment
 from jointadapt.experiment.auto import choose_method
 from jointadapt.experiment.devices import begins_alone, device_of, launch
+from jointadapt.experiment.few_labels import without_labels
 from jointadapt.experiment.fit import not_as_begun
 from jointadapt.experiment.prepare import Given, Prepared, as_domain, choose_backbone, prepare, read_role, read_task
 from jointadapt.experiment.recipes import with_recipe
@@ -247,7 +248,8 @@ def _train_all(session: Session) -> Run:
     try:
         if config.method != BASELINE and (config.baseline or config.method == AUTO or is_source_free(config.method)):
             plain = {"method": BASELINE, "trade_off": "auto", "align": "no", "label_shift": "no", "baseline": False}
-            baseline = train_method(session.within(BASELINE, **plain), None)
+            before = without_labels(session) if config.method == AUTO else session
+            baseline = train_method(before.within(BASELINE, **plain), None)
         if config.trade_off == "search":
             session = replace(session, config=replace(config, trade_off=choose_trade_off(session, baseline)))
         if config.method == AUTO and baseline is not None:

@@ -11,12 +11,13 @@ from jointadapt.data.domain import some_rows
 from jointadapt.diagnostics.shift_kind import Diagnosis, diagnose
 from jointadapt.evaluation.calibration import calibration_error, softening_temperature, tempered
 from jointadapt.experiment.alignment import can_align
+from jointadapt.experiment.few_labels import judge_by_labels, without_labels
 from jointadapt.experiment.run import Run, compare_with, join_runs, read_finished, train_method
 from jointadapt.experiment.session import Session
 from jointadapt.methods.registry import AUTO, CANDIDATES
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import read_predicted
-from jointadapt.runs.summary import Calibration, DiagnosisSummary, ModelScores
+from jointadapt.runs.summary import Calibration, DiagnosisSummary, FewLabels, ModelScores
 from jointadapt.selection.models import CAUTIOUS, COMBINATION, UNBALANCED, Choice, asks_for_caution, choose_model
 
 COMPARED_ROWS = 2_000  # of each domain, by which the models are compared
@@ -27,32 +28,53 @@ MOVED = (BASELINE, "mcc")  # methods that are trained on the source moved onto t
 def choose_method(session: Session, baseline: Run) -> Run:
     """Train the candidates, each in a run folder of its own; the files of the chosen model become ours.
 
-    Where no shift is found, or the target is too small to say, nothing is trained and the baseline kept.
+    Where no shift is found, or the target is too small to say, nothing is trained and the baseline kept. Where target
+    labels are given, the candidates are trained without them and judged by them; the chosen one is trained again.
     """
     if session.folder.finished:
         return read_finished(session)
-    rows = _input_features(session)
+    rows, unlabelled = _input_features(session), without_labels(session)
     diagnosis = diagnose(*rows, session.config.seed, _compared_groups(session))
     runs = {BASELINE: baseline}
     if diagnosis.kind not in UNTRAINED:
-        runs |= {name: train_method(each, baseline) for name, each in _candidates(session).items()}
-        runs[COMBINATION] = join_runs(_within(session, COMBINATION), [*runs.values()], baseline)
+        runs |= {name: train_method(each, baseline) for name, each in _candidates(unlabelled).items()}
+        runs[COMBINATION] = join_runs(_within(unlabelled, COMBINATION), [*runs.values()], baseline)
         if asks_for_caution(_predicted(session, runs)):
-            runs[CAUTIOUS] = join_runs(_within(session, CAUTIOUS), [runs[name] for name in UNBALANCED], baseline)
+            runs[CAUTIOUS] = join_runs(_within(unlabelled, CAUTIOUS), [runs[name] for name in UNBALANCED], baseline)
     predicted = _predicted(session, runs)
-    choice = session.fabric.broadcast(_choose(session, rows, diagnosis, predicted))
-    model, found = _become(session, runs[choice.chosen], choice)
+    choice = _choose(session, rows, diagnosis, predicted)
+    choice, judged = session.fabric.broadcast(judge_by_labels(session, runs, predicted, choice))
+    used, trained = runs[choice.chosen], [*runs.values()]
+    if session.data.given is not None:
+        used = _train_again(session, choice.chosen, runs)
+        trained.append(used)
+        predicted |= _predicted(session, {choice.chosen: used})
+    model, found = _become(session, used, choice)
     summary = replace(
-        runs[choice.chosen].summary,
+        used.summary,
         **_describe_choice(session, choice, baseline, predicted[choice.chosen]),
         **found,
         candidates=_scored(choice, runs),
         diagnosis=DiagnosisSummary(**diagnosis.to_dict()),
-        seconds=round(sum(run.summary.seconds for run in runs.values()), 1),
+        few_labels=None if judged is None else FewLabels(**judged.to_dict()),
+        seconds=round(sum(run.summary.seconds for run in trained), 1),
     )
     session.folder.write_summary(summary)
     session.wait()
     return Run(model, summary, session.folder.path)
+
+
+def _train_again(session: Session, name: str, compared: Mapping[str, Run]) -> Run:
+    """Return the run of a model, or of those that it is the mean of, trained on the labelled target examples too."""
+    session = session.within("with-labels")
+    every = {BASELINE: _within(session, BASELINE, method=BASELINE), **_candidates(session)}
+    members = {COMBINATION: [each for each in every if each in compared], CAUTIOUS: [*UNBALANCED]}.get(name, [name])
+    runs: dict[str, Run] = {}
+    for each in dict.fromkeys([BASELINE, *members]):
+        runs[each] = train_method(every[each], runs.get(BASELINE))
+    if members == [name]:
+        return runs[name]
+    return join_runs(_within(session, name), [runs[each] for each in members], runs[BASELINE])
 
 
 def _candidates(session: Session) -> dict[str, Session]:

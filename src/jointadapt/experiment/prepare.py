@@ -188,12 +188,7 @@ def _prepare(
 ) -> Prepared:
     """Return what `prepare` does, of one source or of all of several."""
     inputs, source, target, notes = matched(config, source, target)
-    given = None
-    if config.target_labels:
-        labels = read_labels(config.target_labels)
-    if labels:
-        given = label_rows(target, labels)
-        target = replace(target, labels=target.labels.where(given == UNLABELLED, UNLABELLED))
+    given, target = _take_given(config, target, labels)
     truth, target = target.labels, target.unlabelled()
     with preserved_rng_state():
         torch.manual_seed(config.seed)
@@ -210,14 +205,13 @@ def prepare_features(config: Config, source: Domain, target: Domain, backbone: B
     Where `PrecomputedFeatures` stand for the backbone, the run's model holds the head alone; it finds the backbone by
     the configuration.
     """
-    if config.target_labels:
-        raise UserError("target labels are of one target; train it alone, with: jointadapt train --target-labels")
     if config.source_weights == "pooled":
         source = without_origins(source)
     inputs, rows, aligned, notes = matched(config, source, target)
+    given, aligned = _take_given(config, aligned)
     truth, aligned = aligned.labels, aligned.unlabelled()
     extractor = FeatureExtractor(backbone, config.backbone)
-    found = Prepared(rows, aligned, truth, aligned, extractor, inputs, None, notes)
+    found = Prepared(rows, aligned, truth, aligned, extractor, inputs, None, notes, given)
     if rows.origins is None:
         return found
     kept, sources, told = weighed(config, extractor, rows, aligned)
@@ -225,6 +219,18 @@ def prepare_features(config: Config, source: Domain, target: Domain, backbone: B
         others = prepare_features(config, kept_of(source, sources), target, backbone)
         return replace(others, sources=with_dropped(sources, others.sources), notes=(*told, *others.notes))
     return replace(found, source=kept, sources=sources, notes=(*notes, *told))
+
+
+def _take_given(
+    config: Config, target: Domain, labels: Mapping[str, str] | None = None
+) -> tuple[Tensor | None, Domain]:
+    """Return the classes of the target rows whose labels are given, None without any, and the target without these."""
+    if config.target_labels:
+        labels = read_labels(config.target_labels)
+    if not labels:
+        return None, target
+    given = label_rows(target, labels)
+    return given, replace(target, labels=target.labels.where(given == UNLABELLED, UNLABELLED))
 
 
 def matched(config: Config, source: Domain, target: Domain) -> tuple[Inputs, Domain, Domain, tuple[str, ...]]:

@@ -20,6 +20,7 @@ from jointadapt.methods import METHODS
 from jointadapt.runs.summary import Summary, TradeOffSearch, search_from_json
 
 Record = dict[str, Any]
+CANDIDATES = "candidates"  # the folder below a run of `auto` that holds the runs it compares
 T = TypeVar("T")
 
 
@@ -100,6 +101,17 @@ def read_predictions(folder: Path) -> list[Prediction]:
             ]
     except (OSError, KeyError, csv.Error) as error:
         raise UserError(f"{path} holds no predictions of a run ({error}); leave this run out.") from error
+
+
+def read_compared(folder: Path) -> dict[str, list[Prediction]]:
+    """Return what each of the models that an `auto` run compared made of each target row; they are below its folder."""
+    below = [folder / BASELINE, *sorted(path for path in (folder / CANDIDATES).glob("*") if path.is_dir())]
+    if len(below) == 1:
+        raise UserError(f"{folder} is no run of --method auto that compared several models; give the folder of one.")
+    found = {path.name: read_predictions(path) for path in below}
+    if len({tuple(row.item for row in rows) for rows in found.values()}) > 1:
+        raise UserError(f"the models below {folder} are not of the same target rows; train it anew.")
+    return found
 
 
 def read_predicted(folder: Path, target: Domain) -> Tensor:

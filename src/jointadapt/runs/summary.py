@@ -131,6 +131,22 @@ class ClassSharesSummary:
     high: tuple[Number, ...]
 
 
+@dataclass(frozen=True)
+class FewLabels:
+    """What a few labels said of the models that `auto` chose from: the fields of a `Judgement`.
+
+    `posterior` is each model's probability of being the best; `disputed` the fraction of the target's rows to which the
+    chosen model and the next to it, its `rival`, give different classes; `further` the number of labels of such rows
+    that would tell the two apart, None where that cannot be said.
+    """
+
+    labels: int
+    posterior: dict[str, Number]
+    rival: str
+    disputed: Number
+    further: int | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """What a run found. Accuracies are percentages; None where the target has no labels.
@@ -139,7 +155,8 @@ class Summary:
     `sources` what each of several sources counts for, and which was dropped;
     `agreement` the percentage of target rows that get source-only's class; `standardized` says by whose columns
     features became z-scores. Of `auto` only: the method that was `chosen`, the `candidates`, the `diagnosis`, the
-    `calibration`. `class_shares` only where they were estimated.
+    `calibration`, and, where target labels were given, what they said (`few_labels`). `class_shares` only where they
+    were estimated.
     """
 
     jointadapt: str
@@ -170,6 +187,7 @@ class Summary:
     standardized: Literal["no", "source", "domain"] = "no"
     sources: tuple[SourceWeight, ...] = ()
     class_shares: ClassSharesSummary | None = None
+    few_labels: FewLabels | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -186,6 +204,8 @@ class Summary:
             left_out += ("sources",)
         if self.class_shares is None:
             left_out += ("class_shares",)
+        if self.few_labels is None:
+            left_out += ("few_labels",)
         return {name: value for name, value in found.items() if name not in left_out}
 
     @classmethod
