@@ -13,6 +13,7 @@ from torch import Tensor
 from jointadapt.diagnostics.shift_kind import diagnose, estimated_priors
 from jointadapt.evaluation.calibration import calibration_error, softening_temperature, tempered
 from jointadapt.experiment import train
+from jointadapt.experiment.candidates import CORRECTED
 from jointadapt.methods.registry import CANDIDATES
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import read_run
@@ -283,6 +284,16 @@ def test_auto_adapts_where_adapting_helps(tmp_path: Path):
     assert Model.load(run.folder).temperature == run.model.temperature
     believed = summary.calibration.believed_accuracy
     assert 100 * summary.confidence <= believed + PER_MILLE or run.model.temperature == 1
+
+
+def test_auto_moves_the_prior_where_shares_alone_differ():
+    (x, y), (u, v) = clouds(600), clouds(600, 1, (12, 3, 1))
+    summary = train((1.2 * x, y), (1.2 * u, v), method="auto", **FAST).summary
+    assert summary.diagnosis.kind == "label shift"
+    assert summary.chosen == CORRECTED
+    assert list(summary.candidates) == ["source-only", CORRECTED]
+    assert summary.verdict.startswith("Took source-only with its prior moved to the target's estimated class shares: ")
+    assert summary.accuracy >= summary.baseline.evaluation.accuracy - PER_MILLE
 
 
 def test_auto_is_cautious_where_classes_are_missing():

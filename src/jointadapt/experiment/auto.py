@@ -10,45 +10,37 @@ from jointadapt.config import BASELINE
 from jointadapt.data.domain import some_rows
 from jointadapt.diagnostics.shift_kind import Diagnosis, diagnose
 from jointadapt.evaluation.calibration import calibration_error, softening_temperature, tempered
-from jointadapt.experiment.alignment import can_align
+from jointadapt.experiment.candidates import CORRECTED, predicted_by, train_again, train_candidates
 from jointadapt.experiment.few_labels import judge_by_labels, without_labels
-from jointadapt.experiment.run import Run, compare_with, join_runs, read_finished, train_method
+from jointadapt.experiment.run import Run, compare_with, read_finished
 from jointadapt.experiment.session import Session
-from jointadapt.methods.registry import AUTO, CANDIDATES
+from jointadapt.methods.registry import AUTO
 from jointadapt.runs.model import Model
-from jointadapt.runs.reading import read_predicted
 from jointadapt.runs.summary import Calibration, DiagnosisSummary, FewLabels, ModelScores
-from jointadapt.selection.models import CAUTIOUS, COMBINATION, UNBALANCED, Choice, asks_for_caution, choose_model
+from jointadapt.selection.models import Choice, choose_model, score_models
 
 COMPARED_ROWS = 2_000  # of each domain, by which the models are compared
-UNTRAINED = ("too few examples", "none found")  # kinds of shift for which no candidate is trained
-MOVED = (BASELINE, "mcc")  # methods that are trained on the source moved onto the target, too
 
 
 def choose_method(session: Session, baseline: Run) -> Run:
     """Train the candidates, each in a run folder of its own; the files of the chosen model become ours.
 
-    Where no shift is found, or the target is too small to say, nothing is trained and the baseline kept. Where target
-    labels are given, the candidates are trained without them and judged by them; the chosen one is trained again.
+    Where target labels are given, the candidates are trained without them and judged by them, and the chosen one is
+    trained again.
     """
     if session.folder.finished:
         return read_finished(session)
-    rows, unlabelled = _input_features(session), without_labels(session)
+    rows = _input_features(session)
     diagnosis = diagnose(*rows, session.config.seed, _compared_groups(session))
-    runs = {BASELINE: baseline}
-    if diagnosis.kind not in UNTRAINED:
-        runs |= {name: train_method(each, baseline) for name, each in _candidates(unlabelled).items()}
-        runs[COMBINATION] = join_runs(_within(unlabelled, COMBINATION), [*runs.values()], baseline)
-        if asks_for_caution(_predicted(session, runs)):
-            runs[CAUTIOUS] = join_runs(_within(unlabelled, CAUTIOUS), [runs[name] for name in UNBALANCED], baseline)
-    predicted = _predicted(session, runs)
+    runs = train_candidates(without_labels(session), baseline, diagnosis.kind)
+    predicted = predicted_by(runs, session.data.target)
     choice = _choose(session, rows, diagnosis, predicted)
     choice, judged = session.fabric.broadcast(judge_by_labels(session, runs, predicted, choice))
     used, trained = runs[choice.chosen], [*runs.values()]
     if session.data.given is not None:
-        used = _train_again(session, choice.chosen, runs)
+        used = train_again(session, choice.chosen, runs)
         trained.append(used)
-        predicted |= _predicted(session, {choice.chosen: used})
+        predicted |= predicted_by({choice.chosen: used}, session.data.target)
     model, found = _become(session, used, choice)
     summary = replace(
         used.summary,
@@ -62,40 +54,6 @@ def choose_method(session: Session, baseline: Run) -> Run:
     session.folder.write_summary(summary)
     session.wait()
     return Run(model, summary, session.folder.path)
-
-
-def _train_again(session: Session, name: str, compared: Mapping[str, Run]) -> Run:
-    """Return the run of a model, or of those that it is the mean of, trained on the labelled target examples too."""
-    session = session.within("with-labels")
-    every = {BASELINE: _within(session, BASELINE, method=BASELINE), **_candidates(session)}
-    members = {COMBINATION: [each for each in every if each in compared], CAUTIOUS: [*UNBALANCED]}.get(name, [name])
-    runs: dict[str, Run] = {}
-    for each in dict.fromkeys([BASELINE, *members]):
-        runs[each] = train_method(every[each], runs.get(BASELINE))
-    if members == [name]:
-        return runs[name]
-    return join_runs(_within(session, name), [runs[each] for each in members], runs[BASELINE])
-
-
-def _candidates(session: Session) -> dict[str, Session]:
-    """Return the sessions of the candidates by their names, each in a folder below this run's."""
-    options = {name: {"method": name} for name in CANDIDATES}
-    if can_align(session.data.source):
-        options |= {f"{name} moved": {"method": name, "align": "columns"} for name in MOVED}
-    return {name: _within(session, name, **own) for name, own in options.items()}
-
-
-def _within(session: Session, name: str, **options: Any) -> Session:
-    """Return the session of a candidate of this name; source-only has no trade-off to be given."""
-    if options.get("method") == BASELINE:
-        options["trade_off"] = "auto"
-    return session.within("candidates", name.replace(" ", "-"), baseline=False, **options)
-
-
-def _predicted(session: Session, runs: Mapping[str, Run]) -> dict[str, Tensor]:
-    """Return the class of each target example by each run."""
-    target = session.data.target
-    return {name: read_predicted(run.folder, target) for name, run in runs.items() if run.folder is not None}
 
 
 def _compared_rows(session: Session) -> tuple[Tensor, Tensor]:
@@ -130,11 +88,16 @@ def _choose(
     predicted: Mapping[str, Tensor],
 ) -> Choice:
     """Return the choice by the input features and each model's predictions; the baseline where none was trained."""
-    if diagnosis.kind in UNTRAINED:
+    if len(predicted) == 1:
         return Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
     _, some = _compared_rows(session)
     own = {name: classes[some] for name, classes in predicted.items()}
-    return choose_model(*rows, own, _compared_groups(session))
+    if CORRECTED not in own:
+        return choose_model(*rows, own, _compared_groups(session))
+    scores = score_models(*rows, own, _compared_groups(session))
+    agreement = (own[CORRECTED] == own[BASELINE]).double().mean().item()
+    reason = f"Took {BASELINE} with its prior moved to the target's estimated class shares: {diagnosis}"
+    return Choice(CORRECTED, reason, scores, max(agreement, scores[CORRECTED].neighbours))
 
 
 def _become(session: Session, chosen: Run, choice: Choice) -> tuple[Model, dict[str, Any]]:
