@@ -104,6 +104,9 @@ class TrainingOptions:
         "take weight off classes that the target seems to lack; auto: estimate if label shift alone explains the "
         "difference.",
     ] = "no"
+    unknown: Annotated[
+        bool, "Also tell target rows of classes that the source lacks: they are called `unknown`, by a score."
+    ] = False
     learning_rate: Annotated[Positive, "Initial learning rate of new layers; a pretrained backbone has a tenth."] = 0.01
     lr_alpha: Annotated[NotNegative, "α of the learning rate's decay η / (1 + α p)^0.75."] = 10.0
     weight_decay: Annotated[NotNegative, "L2 penalty on every weight."] = 5e-4

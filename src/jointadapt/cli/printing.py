@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from rich.console import Console as Terminal
@@ -16,6 +16,9 @@ from jointadapt.cli.console import Console
 from jointadapt.errors import UserError
 from jointadapt.runtime.json_text import to_json
 from jointadapt.runtime.progress import Track, bars, silent
+
+if TYPE_CHECKING:
+    from jointadapt.evaluation.open_set import OpenSetEvaluation
 
 WIDEST = 10_000
 
@@ -33,6 +36,19 @@ def print_table(table: Table) -> None:
     if not console.is_terminal:
         console = Terminal(width=Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum)
     console.print(table)
+
+
+def describe_open_set(found: "OpenSetEvaluation") -> str:
+    """Return in a line how well unknown classes are told."""
+
+    def shown(rate: float | None) -> str:
+        return "–" if rate is None else f"{rate:.1f} %"
+
+    return (
+        f"Known classes against unknown: AUROC {shown(found.auroc)}, H-score {shown(found.h_score)} (known classes "
+        f"{shown(found.known_accuracy)} of {found.known_rows} rows, unknown {shown(found.unknown_recall)} of "
+        f"{found.unknown_rows}; the labels serve evaluation only)."
+    )
 
 
 def track(json_: bool) -> Track:

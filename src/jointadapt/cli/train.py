@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jointadapt.cli.flags import GroupedCommand, option_flags, read_flags
-from jointadapt.cli.printing import as_json, print_json, print_table, track
+from jointadapt.cli.printing import as_json, describe_open_set, print_json, print_table, track
 from jointadapt.config import BASELINE, make_config, read_config
 from jointadapt.runtime.progress import first_process
 
@@ -54,6 +54,10 @@ def train(file: str | None, resumed: str | None, recipe: str | None, json_: bool
     if run.summary.class_shares is not None:
         click.echo(_shares(run.summary.classes, run.summary.class_shares))
     click.echo(_selection(run.summary.selection))
+    if (unknown := run.summary.unknown) is not None:
+        click.echo(f"Unknown: {unknown.rows} target rows, {unknown.share:.1f} %, score above {unknown.threshold:.3f}.")
+        if unknown.evaluation is not None:
+            click.echo(describe_open_set(unknown.evaluation))
     click.echo(f"Run folder: {run.folder}")
     if report.exists():
         click.echo(f"Report: {report}")

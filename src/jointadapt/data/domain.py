@@ -11,7 +11,7 @@ from torch import Tensor
 from jointadapt.data.dataset_rows import DatasetRows
 from jointadapt.data.images import Picture, open_rgb, read_image
 from jointadapt.data.kinds import RowKind
-from jointadapt.data.labels import UNLABELLED, check_spellings, counted_otherwise, translate_classes
+from jointadapt.data.labels import SURPLUS, UNKNOWN, UNLABELLED, check_spellings, counted_otherwise, translate_classes
 from jointadapt.data.mapped import TILE, Change, MappedRows
 from jointadapt.data.table_rows import TableRows, some_names
 from jointadapt.data.traces import trace
@@ -171,10 +171,11 @@ def some_rows(rows: int, most: int) -> Tensor:
     return torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:most].sort().values
 
 
-def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
+def align(source: Domain, target: Domain, unknown: bool = False) -> tuple[Domain, tuple[str, ...]]:
     """Return the target with labels in the source's classes, and notes on classes that only one of them has.
 
-    Rows of a class the source lacks become unlabelled: they are predicted, but no accuracy can count them.
+    Rows of a class the source lacks become unlabelled: they are predicted, but no accuracy can count them. Where it is
+    asked for what is `unknown`, they become `SURPLUS`.
     """
     if not source.labelled and isinstance(source.content, TableRows):
         raise UserError(
@@ -191,6 +192,11 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
             f"the source {source.name!r} has one class only ({some(source.classes)}), and a classifier needs two; "
             "is there an extra folder level? Give the folder whose subfolders are the classes."
         )
+    if unknown and UNKNOWN in source.classes:
+        raise UserError(
+            f"the source {source.name!r} has a class called {UNKNOWN!r}, as --unknown calls what is of none; give the "
+            "class another name, or leave --unknown out."
+        )
     check_spellings(source.classes, target.classes, source.name)
     lost = int((source.labels == UNLABELLED).sum())
     unlabelled = (f"{lost} of {len(source)} rows of the source have no label; they are left out.",) * bool(lost)
@@ -203,6 +209,9 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
             "give domains with the same class names, or a target without labels."
         )
     present = {source.classes[label] for label in aligned.labels.unique().tolist() if label != UNLABELLED}
+    if unknown:
+        lacking = (aligned.labels == UNLABELLED) & (target.labels != UNLABELLED)
+        aligned = replace(aligned, labels=aligned.labels.masked_fill(lacking, SURPLUS))
     missing = sorted(set(source.classes) - present)
     notes = [*unlabelled]
     if missing:
@@ -211,10 +220,12 @@ def align(source: Domain, target: Domain) -> tuple[Domain, tuple[str, ...]]:
             "push target rows into such classes; --label-shift missing takes weight off them."
         )
     if surplus:
-        notes.append(
-            f"{_count(surplus)} of the target not in the source ({some(surplus)}): their rows get the nearest known "
-            "class and are not counted in any accuracy."
+        told = (
+            "their rows should be called unknown."
+            if unknown
+            else "their rows get the nearest known class and are not counted in any accuracy; --unknown tells them."
         )
+        notes.append(f"{_count(surplus)} of the target not in the source ({some(surplus)}): {told}")
     if missing and surplus and counted_otherwise(source.classes, target.classes):
         notes.append(
             f"the source's classes are the numbers {source.classes[0]} to {source.classes[-1]}, the target's "

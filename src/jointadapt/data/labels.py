@@ -24,6 +24,8 @@ from torch import Tensor
 from jointadapt.errors import UserError
 
 UNLABELLED = -1
+SURPLUS = -2  # of a class that the source lacks; only on its way from the reader to the evaluation
+UNKNOWN = "unknown"  # what rows of such a class are called, where they are told
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "NULL", "null", "?")
 INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?")  # "01" and "1e3" may be codes, and stay names
 PADDED = re.compile(r"0*(\d+)(\.0*)?")

@@ -18,7 +18,7 @@ from jointadapt.data.kinds import Kind
 from jointadapt.data.labels import encode_labels
 from jointadapt.diagnostics.shift_kind import diagnose
 from jointadapt.errors import UserError, unknown_name
-from jointadapt.estimator.given import Target, split_domains, target_of, with_origins
+from jointadapt.estimator.given import Target, label_of_unknown, split_domains, target_of, with_origins
 from jointadapt.estimator.scaling import scaled_alone
 from jointadapt.evaluation.predict import mean_by_group
 from jointadapt.experiment import Run, train
@@ -52,6 +52,8 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         standardize: z-scores by the columns of "source", or of each "domain", or "no"; "auto" as the rows suggest.
         random_state: the seed of everything, an integer; None, or a `RandomState`, draws one at each fit.
         baseline: also train without adaptation, for `baseline_`; "auto" does so in any case.
+        unknown: also tell rows of classes that y lacks: `predict` gives them `unknown_label`.
+        unknown_label: None takes "unknown" where the classes are texts, -1 where they are numbers.
         options: further options of a run, or of the method, by name (`{"estimator": "linear"}`).
 
     Attributes:
@@ -62,6 +64,8 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         diagnosis_: in which way the domains differ (`.kind`, `.words`); None without target rows.
         sources_: what each of several sources counts for, and which was dropped (`SourceWeight`); empty for one.
         p_value_: of the test whether they differ at all; None without target rows.
+        unknown_label_: what unknown rows are called; None where they are not told.
+        unknown_threshold_: the `unknown_score` above which they are; None likewise.
         n_features_in_, feature_names_in_: as scikit-learn has them.
 
     Without target rows, `fit` trains on the source alone, whatever the method. Nothing is written to disk.
@@ -93,6 +97,8 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         standardize: str = "auto",
         random_state: int | np.integer | np.random.RandomState | None = 0,
         baseline: bool = False,
+        unknown: bool = False,
+        unknown_label: Any = None,
         options: dict[str, Any] | None = None,
     ) -> None:
         self.method, self.backbone, self.bottleneck, self.dropout = method, backbone, bottleneck, dropout
@@ -100,6 +106,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         self.kind: Kind = kind
         self.standardize = standardize
         self.random_state, self.baseline, self.options = random_state, baseline, options
+        self.unknown, self.unknown_label = unknown, unknown_label
 
     @torch_defaults()
     def fit(
@@ -154,6 +161,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, indices = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"a classifier needs two classes or more; y holds one class only ({self.classes_[0]!r}).")
+        self.unknown_label_ = label_of_unknown(self.classes_, self.unknown_label) if self.unknown else None
         domain = from_arrays(X, None, "X", kind=self._kind)
         return replace(domain, labels=torch.from_numpy(indices), classes=self._class_names())
 
@@ -209,6 +217,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
             warnings.filterwarnings("ignore", "(.*)fewer than a batch", UserWarning)
             run = train(source, target, target_labels=labels or "", **options)
         self.model_, self.baseline_, self.sources_ = run.model, run.baseline, run.summary.sources
+        self.unknown_threshold_ = None if run.model.unknown is None else run.model.unknown.threshold
         self.choice_ = self._choice(run, adapts)
         self.diagnosis_ = self._diagnosis(run, source, target) if adapts else None
         self.p_value_ = None if self.diagnosis_ is None else self.diagnosis_.p_value
@@ -216,7 +225,7 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
     def _run_options(self) -> dict[str, Any]:
         """Return the options of the run: parameters of this estimator, by their name in `Config`, and further ones."""
         own, options = self.get_params(deep=False), dict(self.options or {})
-        del own["options"]
+        del own["options"], own["unknown_label"]
         twice = [name for name in options if name in own or name in ("seed", "report")]
         if "target_labels" in options:
             raise UserError(
@@ -253,16 +262,30 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
     @torch_defaults()
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class of `classes_`, (n, classes); of a recording the mean of its windows'."""
+        domain = self._ready(X)
+        return _by_recording(self.model_.predict_proba(domain), domain)
+
+    def unknown_score(self, X: Any) -> np.ndarray:
+        """Return the score (n,), from 0 to 1, of being of no class of `classes_`; of a recording its windows' mean."""
+        domain = self._ready(X)
+        return _by_recording(self.model_.unknown_scores(domain)[:, None], domain)[:, 0]
+
+    def _ready(self, X: Any) -> Domain:
+        """Return rows as the model is handed them."""
         check_is_fitted(self)
         rows = np.asarray(validate_data(self, X, reset=False, **self._dimensions(X)))
-        domain = self.model_.inputs.target(from_arrays(rows, None, "X", kind=self._kind))
-        found = self.model_.predict_proba(domain)
-        return (found if domain.groups is None else mean_by_group(found, domain.groups)).numpy()
+        return self.model_.inputs.target(from_arrays(rows, None, "X", kind=self._kind))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class of each row, (n,)."""
-        probabilities = self.predict_proba(X)
-        return self.classes_[probabilities.argmax(1)]
+        """Return the most probable class of each row, (n,); `unknown_label_` for rows of none, where they are told."""
+        named = self.classes_[self.predict_proba(X).argmax(1)]
+        if self.unknown_label_ is None:
+            return named
+        return np.where(self.unknown_score(X) > self.unknown_threshold_, self.unknown_label_, named)
+
+
+def _by_recording(found: torch.Tensor, domain: Domain) -> np.ndarray:
+    return (found if domain.groups is None else mean_by_group(found, domain.groups)).numpy()
 
 
 def _matrix(domain: Domain) -> np.ndarray:

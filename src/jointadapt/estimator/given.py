@@ -9,7 +9,8 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import column_or_1d
 
 from jointadapt.data import Domain
-from jointadapt.errors import UserError
+from jointadapt.data.labels import UNKNOWN
+from jointadapt.errors import UserError, some
 
 
 class Whole:
@@ -112,3 +113,27 @@ def target_of(
     given = ((unlabelled, target_labels), (X_target_labeled, y_target_labeled))
     parts = ((rows.rows if isinstance(rows, Whole) else rows, labels) for rows, labels in given if rows is not None)
     return Target(tuple(parts))
+
+
+def label_of_unknown(classes: np.ndarray, wanted: Any = None) -> Any:
+    """Return what rows of none of the classes are called: "unknown" beside texts, −1 beside numbers, or what is wanted.
+
+    A `UserError` where that is a class already, or where the classes are truth values, beside which there is no third.
+
+    >>> label_of_unknown(np.array([0, 1])), label_of_unknown(np.array(["cat", "dog"]))
+    (-1, 'unknown')
+    """
+    kind = classes.dtype.kind
+    if kind == "b":
+        raise UserError(
+            "y holds truth values, and beside these there is no label for unknown rows; give y as texts or integers."
+        )
+    label = wanted if wanted is not None else -1 if kind in "iuf" else UNKNOWN
+    if (kind in "iuf") == isinstance(label, str):
+        raise UserError(
+            f"unknown_label={label!r} is no label beside the classes {some(map(str, classes.tolist()))}; give one of "
+            "their type."
+        )
+    if label in classes.tolist():
+        raise UserError(f"{label!r} is a class of y already; call unknown rows otherwise: unknown_label=….")
+    return label

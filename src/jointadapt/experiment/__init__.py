@@ -248,6 +248,7 @@ def _train_all(session: Session) -> Run:
     try:
         if config.method != BASELINE and (config.baseline or config.method == AUTO or is_source_free(config.method)):
             plain = {"method": BASELINE, "trade_off": "auto", "align": "no", "label_shift": "no", "baseline": False}
+            plain |= {"unknown": False}
             before = without_labels(session) if config.method == AUTO else session
             baseline = train_method(before.within(BASELINE, **plain), None)
         if config.trade_off == "search":

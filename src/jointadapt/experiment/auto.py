@@ -14,6 +14,7 @@ from jointadapt.experiment.candidates import CORRECTED, predicted_by, train_agai
 from jointadapt.experiment.few_labels import judge_by_labels, without_labels
 from jointadapt.experiment.run import Run, compare_with, read_finished
 from jointadapt.experiment.session import Session
+from jointadapt.experiment.unknown import describe_unknown, told_unknown
 from jointadapt.methods.registry import AUTO
 from jointadapt.runs.model import Model
 from jointadapt.runs.summary import Calibration, DiagnosisSummary, FewLabels, ModelScores
@@ -108,17 +109,21 @@ def _become(session: Session, chosen: Run, choice: Choice) -> tuple[Model, dict[
     probabilities = chosen.model.outputs(target, session.track, pictured=()).probabilities
     temperature = softening_temperature(probabilities, choice.believed)
     calibrated = tempered(probabilities, temperature)
-    model = replace(chosen.model, temperature=temperature)
+    model, calls = told_unknown(session, replace(chosen.model, temperature=temperature))
     if folder.writes:
         model.save(folder.model)
-    folder.write_predictions(target, calibrated, labels)
+    folder.write_predictions(target, calibrated, session.data.labels_told, calls)
     calibration = Calibration(
         temperature=temperature,
         believed_accuracy=100 * choice.believed,
         error_before=calibration_error(probabilities, labels),
         error=calibration_error(calibrated, labels),
     )
-    return model, {"confidence": calibrated.max(1).values.mean().item(), "calibration": calibration}
+    return model, {
+        "confidence": calibrated.max(1).values.mean().item(),
+        "calibration": calibration,
+        "unknown": describe_unknown(session, model, calls, calibrated.argmax(1)),
+    }
 
 
 def _describe_choice(session: Session, choice: Choice, baseline: Run, predicted: Tensor) -> dict[str, Any]:

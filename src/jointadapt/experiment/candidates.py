@@ -69,4 +69,4 @@ def _within(session: Session, name: str, **options: Any) -> Session:
     if options.get("method") == BASELINE:
         options["trade_off"] = "auto"
     folder = name.replace(",", "").replace(" ", "-")
-    return session.within("candidates", folder, baseline=False, **options)
+    return session.within("candidates", folder, baseline=False, unknown=False, **options)

@@ -15,6 +15,7 @@ from jointadapt.data import UNLABELLED, Domain, align, from_arrays, from_dataset
 from jointadapt.data.benchmarks import domains_of, load_benchmark, read
 from jointadapt.data.frames import from_frame
 from jointadapt.data.kinds import AS_IT_SAYS, Reading, names_in
+from jointadapt.data.labels import SURPLUS
 from jointadapt.data.several import pool
 from jointadapt.data.target_labels import label_rows, read_labels
 from jointadapt.data.units import other_unit
@@ -47,7 +48,8 @@ class Prepared:
     the evaluation alone. `given` are the classes (m,) of the target rows whose labels are trained on, `UNLABELLED` of
     all others; None when there are none. These rows count in no accuracy. `sources` says what each of several sources
     counts for; a dropped one has no rows in `source`. `shares` are those of the
-    classes, where they were estimated: the source has the weights that follow.
+    classes, where they were estimated: the source has the weights that follow. `surplus` (m,), for the evaluation too,
+    are the target rows whose label is of a class that the source lacks; none unless it is asked for what is unknown.
     """
 
     source: Domain
@@ -61,6 +63,12 @@ class Prepared:
     given: Tensor | None = None
     sources: tuple[SourceWeight, ...] = ()
     shares: ClassShares | None = None
+    surplus: Tensor | None = None
+
+    @property
+    def labels_told(self) -> Tensor:
+        """What is known of each target row's label, (m,): its class, `SURPLUS`, or `UNLABELLED`."""
+        return self.target_truth if self.surplus is None else self.target_truth.masked_fill(self.surplus, SURPLUS)
 
     @property
     def backbone(self) -> Backbone:
@@ -189,14 +197,22 @@ def _prepare(
     """Return what `prepare` does, of one source or of all of several."""
     inputs, source, target, notes = matched(config, source, target)
     given, target = _take_given(config, target, labels)
-    truth, target = target.labels, target.unlabelled()
+    truth, surplus, target = _without_truth(target)
     with preserved_rng_state():
         torch.manual_seed(config.seed)
         built = build_backbone(backbone or config.backbone, config.weights, source.shape)
     extractor = FeatureExtractor(built, config.backbone, config.frozen, cache, device, workers(config), track)
     pictures, shape = target, source.shape
     source, target = extractor.prepared(source), extractor.prepared(target)
-    return Prepared(source, target, truth, pictures, extractor, inputs, shape, (*notes, *built.notes), given)
+    return Prepared(
+        source, target, truth, pictures, extractor, inputs, shape, (*notes, *built.notes), given, surplus=surplus
+    )
+
+
+def _without_truth(target: Domain) -> tuple[Tensor, Tensor, Domain]:
+    """Return the target's known labels, which of its rows are of a class that the source lacks, and it without them."""
+    surplus = target.labels == SURPLUS
+    return target.labels.masked_fill(surplus, UNLABELLED), surplus, target.unlabelled()
 
 
 def prepare_features(config: Config, source: Domain, target: Domain, backbone: Backbone) -> Prepared:
@@ -209,9 +225,9 @@ def prepare_features(config: Config, source: Domain, target: Domain, backbone: B
         source = without_origins(source)
     inputs, rows, aligned, notes = matched(config, source, target)
     given, aligned = _take_given(config, aligned)
-    truth, aligned = aligned.labels, aligned.unlabelled()
+    truth, surplus, aligned = _without_truth(aligned)
     extractor = FeatureExtractor(backbone, config.backbone)
-    found = Prepared(rows, aligned, truth, aligned, extractor, inputs, None, notes, given)
+    found = Prepared(rows, aligned, truth, aligned, extractor, inputs, None, notes, given, surplus=surplus)
     if rows.origins is None:
         return found
     kept, sources, told = weighed(config, extractor, rows, aligned)
@@ -238,7 +254,7 @@ def matched(config: Config, source: Domain, target: Domain) -> tuple[Inputs, Dom
 
     First comes what was done to their rows.
     """
-    target, notes = align(source, target)
+    target, notes = align(source, target, config.unknown)
     if (source.labels == UNLABELLED).any():
         source = source.select((source.labels != UNLABELLED).nonzero().flatten().tolist())
     if source.holds_images != target.holds_images:

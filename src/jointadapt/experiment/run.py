@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +25,11 @@ from jointadapt.experiment.summarise import (
     describe_selection,
     library_versions,
 )
+from jointadapt.experiment.unknown import describe_unknown, told_unknown
 from jointadapt.networks.ensemble import join
 from jointadapt.networks.features import PrecomputedFeatures
 from jointadapt.networks.network import Network
+from jointadapt.runs.folder import UnknownCalls
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import read_predicted, read_summary, read_trade_offs
 from jointadapt.runs.summary import Summary
@@ -105,8 +107,9 @@ def _finish(
 ) -> Run:
     """Return the run of a trained network: judged, and written."""
     source, target = (_predict(session, network, domain) for domain in (session.data.source, session.data.target))
-    model = _keep(session, network, source, target)
+    model, calls = _keep(session, network, source, target)
     summary = _summarise(session, selection, source, target, baseline, started)
+    summary = replace(summary, unknown=describe_unknown(session, model, calls, target.predicted))
     session.folder.write_summary(summary)
     session.wait()
     return Run(model, summary, session.folder.path)
@@ -132,15 +135,19 @@ def _predict(session: Session, network: Network, domain: Domain) -> Outputs:
     return Outputs(pictured, *gathered)
 
 
-def _keep(session: Session, network: Network, source: Outputs, target: Outputs) -> Model:
-    """Write the model, its predictions and the features for the report's pictures, and return the model."""
+def _keep(session: Session, network: Network, source: Outputs, target: Outputs) -> tuple[Model, UnknownCalls | None]:
+    """Write the model, its predictions and the features for the report's pictures.
+
+    Return the model, and which target rows it calls unknown.
+    """
     data, folder = session.data, session.folder
     if data.frozen:
         network = Network(data.backbone, network.head, frozen=True)
     model = Model(network.cpu().eval(), data.source.classes, session.config, data.shape, inputs=data.inputs)
+    model, calls = told_unknown(session, model)
     if folder.writes:
         model.save(folder.model)
-    folder.write_predictions(data.target, target.probabilities, data.target_truth)
+    folder.write_predictions(data.target, target.probabilities, data.labels_told, calls)
     folder.write_features(
         source=source.features.numpy(),
         target=target.features.numpy(),
@@ -148,7 +155,7 @@ def _keep(session: Session, network: Network, source: Outputs, target: Outputs) 
         target_predicted=target.predicted[target.rows].numpy(),
         target_labels=data.target_truth[target.rows].numpy(),
     )
-    return model
+    return model, calls
 
 
 def _summarise(

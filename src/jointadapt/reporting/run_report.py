@@ -6,6 +6,7 @@ from jointadapt.reporting import run_figures as figures
 from jointadapt.reporting import run_report_parts as parts
 from jointadapt.reporting.html import page_template
 from jointadapt.reporting.run_report_parts import Thumbnail
+from jointadapt.reporting.unknown_part import unknown_part
 from jointadapt.runs.reading import read_config_text, read_run, shown
 from jointadapt.runtime.files import write_atomically
 
@@ -46,5 +47,6 @@ def render(folder: Path, thumbnail: Thumbnail | None = None) -> str:
         legend=[(i + 1, name, figures.class_colour(i)) for i, name in enumerate(classes)],
         numbered=len(classes) <= figures.MOST_NUMBERED_CLASSES,
         target_labels="target_labels" in shown(lambda: run.features, {}),
+        unknown=unknown_part(run),
         pictures=parts.pictures(run, thumbnail),
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from jointadapt.config import Config, to_toml
 from jointadapt.data import UNLABELLED, Domain
+from jointadapt.data.labels import SURPLUS, UNKNOWN
 from jointadapt.errors import UserError
 from jointadapt.runs.reading import read_metrics, read_run_config
 from jointadapt.runs.summary import Summary, TradeOffSearch
@@ -27,6 +28,18 @@ from jointadapt.training.checkpoints import DamagedCheckpoint, read_checkpoint, 
 KEPT_CHECKPOINTS = 2
 LOCK = ".lock"
 UNABLE_TO_LOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # as some network storage is
+
+
+class UnknownCalls(NamedTuple):
+    """The score (n,) of "none of the classes" of each row, and the threshold above which it is called unknown."""
+
+    scores: Tensor
+    threshold: float
+
+    @property
+    def called(self) -> Tensor:
+        """Which rows are called unknown, (n,)."""
+        return self.scores > self.threshold
 
 
 @dataclass(frozen=True)
@@ -169,12 +182,14 @@ class RunFolder:
         """Write how λ was chosen: the rule, the trials, and the chosen one once there is one."""
         self._write("trade-off.json", to_json(asdict(found), indent=2).encode())
 
-    def write_predictions(self, target: Domain, probabilities: Tensor, labels: Tensor) -> None:
+    def write_predictions(
+        self, target: Domain, probabilities: Tensor, labels: Tensor, unknown: UnknownCalls | None = None
+    ) -> None:
         """Write what the model makes of each target row, beside its label where there is one."""
 
         def write(file: BinaryIO) -> None:
             text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="", write_through=True)
-            write_predictions(text, target, probabilities, target.classes, labels)
+            write_predictions(text, target, probabilities, target.classes, labels, unknown=unknown)
             text.detach()
 
         if self.writes:
@@ -203,18 +218,29 @@ def write_predictions(
     classes: Sequence[str],
     labels: Tensor | None = None,
     header: bool = True,
+    unknown: UnknownCalls | None = None,
 ) -> None:
-    """Write a CSV of item, class and probability, and of the label (an index into `classes`) where any is known."""
+    """Write a CSV of item, class and probability, and of the label (an index into `classes`) where any is known.
+
+    Where unknown classes are told, the class of such a row is "unknown", as is its label where it is `SURPLUS`; behind
+    stand the nearest class, of which the probability is, and the score.
+    """
     confidence, predicted = probabilities.max(1)
     known = [] if labels is None or bool((labels == UNLABELLED).all()) else labels.tolist()
+    names = {**dict(enumerate(classes)), UNLABELLED: "", SURPLUS: UNKNOWN}
     writer = csv.writer(file, lineterminator="\n")
     quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # Python < 3.13 lets a bare \r through
     if header:
-        writer.writerow(["item", "class", "probability"] + ["label"] * bool(known))
+        told = ["nearest", "unknown_score"] if unknown else []
+        writer.writerow(["item", "class", "probability", *told] + ["label"] * bool(known))
     rows = zip(domain.items, predicted.tolist(), confidence.tolist(), strict=True)
     for number, (item, index, probability) in enumerate(rows):
-        label = [classes[known[number]] if known[number] != UNLABELLED else ""] if known else []
+        label = [names[known[number]]] if known else []
         row = [item, classes[index], f"{probability:.6f}", *label]
+        if unknown:
+            score = float(unknown.scores[number])
+            name = UNKNOWN if score > unknown.threshold else classes[index]
+            row = [item, name, f"{probability:.6f}", classes[index], f"{score:.6f}", *label]
         (quoting if "\r" in "".join(row) else writer).writerow(row)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from jointadapt.config import Config, fitting, from_record
 from jointadapt.data import Domain, Preprocessing
+from jointadapt.data.labels import UNKNOWN
 from jointadapt.errors import UserError
 from jointadapt.evaluation.calibration import tempered
 from jointadapt.evaluation.predict import ModelOutputs, network_outputs
@@ -24,12 +25,15 @@ from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.ensemble import JoinedHead, join
 from jointadapt.networks.features import FeatureExtractor, PrecomputedFeatures
 from jointadapt.networks.network import Head, Network
-from jointadapt.runtime.files import write_atomically
+from jointadapt.runtime.files import default_cache, write_atomically
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.random_state import preserved_rng_state
 from jointadapt.runtime.torch_defaults import torch_defaults
+from jointadapt.selection.unknown_classes import UnknownClasses
 
 FORMAT = 2
+UNKNOWN_PREFIX = "unknown."
+ROWS_AT_ONCE = 1024
 # The names of options in files of the first format, which says none.
 RENAMED = {
     "hidden": "discriminator_width",
@@ -50,6 +54,7 @@ class Model:
     """A network with what it takes to use it: its classes, its configuration, what is done to rows before it.
 
     `shape` is that of a row of arrays when that is done. `temperature` is what `predict_proba` divides the logits by.
+    `unknown` says which rows are of none of the classes, where that was asked for.
     """
 
     network: Network
@@ -58,6 +63,7 @@ class Model:
     shape: tuple[int, ...] | None = None
     temperature: float = 1.0
     inputs: Inputs = field(default_factory=Inputs)
+    unknown: UnknownClasses | None = None
 
     @property
     def members(self) -> int:
@@ -109,8 +115,30 @@ class Model:
         return tempered(self.outputs(domain, track, pictured=()).probabilities, self.temperature)
 
     def predict(self, domain: Domain, track: Track = silent) -> list[str]:
-        """Return the name of the most probable class of each row."""
-        return [self.classes[index] for index in self.predict_proba(domain, track).argmax(1).tolist()]
+        """Return the name of the most probable class of each row; "unknown" where the model tells unknown classes."""
+        names = [self.classes[index] for index in self.predict_proba(domain, track).argmax(1).tolist()]
+        if self.unknown is None:
+            return names
+        called = (self.unknown_scores(domain, track) > self.unknown.threshold).tolist()
+        return [UNKNOWN if unknown else name for name, unknown in zip(names, called, strict=True)]
+
+    @torch_defaults()
+    def unknown_scores(self, domain: Domain, track: Track = silent) -> Tensor:
+        """Return the score (n,) of "none of the classes" of each row, from 0 to 1, whatever class is predicted."""
+        if self.unknown is None:
+            raise UserError("this model was not asked to tell unknown classes; train it with --unknown.")
+        domain = self.comparable(self.inputs.target(domain), track)
+        starts = range(0, len(domain), ROWS_AT_ONCE)
+        rows = (domain.rows(range(start, min(start + ROWS_AT_ONCE, len(domain)))) for start in starts)
+        return torch.cat([self.unknown.scores(x.flatten(1)) for x in track(rows, len(starts), "unknown classes")])
+
+    def comparable(self, domain: Domain, track: Track = silent) -> Domain:
+        """Return a domain, ready, as rows whose distances mean something; of images, and of what a frozen backbone
+        sees, that is its features.
+        """
+        self.check(domain)
+        extractor = self.extractor(default_cache(), track=track)
+        return extractor.prepared(domain) if self.network.frozen else extractor.as_rows(domain)
 
     def save(self, path: Path) -> None:
         """Write weights, classes and what decided the numbers as one safetensors file.
@@ -131,12 +159,15 @@ class Model:
             "backbone": backbone.digest() if isinstance(backbone, PrecomputedFeatures) else None,
             "preprocessing": vars(backbone.preprocessing) if backbone.own and backbone.preprocessing else None,
         }
+        about |= {"unknown": self.unknown.values()} if self.unknown else {}
         # Clones, as safetensors refuses tensors that share their memory.
         tensors = {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, tensor in self.network.state_dict().items()
         }
         tensors |= self.inputs.tensors()
+        if self.unknown:
+            tensors |= {UNKNOWN_PREFIX + name: tensor for name, tensor in self.unknown.tensors().items()}
         write_atomically(path, lambda file: file.write(save(tensors, {"jointadapt": json.dumps(about)})))
 
     @classmethod
@@ -156,7 +187,7 @@ class Model:
         body = file.build_backbone(backbone, None if weights is None else str(weights))
         network = file.build_network(body)
         file.load_into(network, given=backbone is not None)
-        return cls(network.eval(), file.classes, file.config, file.shape, file.temperature, file.inputs)
+        return cls(network.eval(), file.classes, file.config, file.shape, file.temperature, file.inputs, file.unknown)
 
 
 @dataclass(frozen=True)
@@ -180,6 +211,7 @@ class _ModelFile:
     digest: str | None
     preprocessing: Preprocessing | None
     inputs: Inputs
+    unknown: UnknownClasses | None
 
     @classmethod
     def read(cls, file: Path, given: Path) -> "_ModelFile":
@@ -199,9 +231,11 @@ class _ModelFile:
             preprocessing = about["preprocessing"] and _preprocessing(about["preprocessing"])
             resized = {Pictures.name: {"shape": shape}} if shape and len(shape) == 3 else {}  # older files say nothing
             inputs = restore_inputs(about.get("inputs", resized), tensors)
-            tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
+            unknown = _unknown(about.get("unknown"), tensors)
+            others = (PREFIX, UNKNOWN_PREFIX)
+            tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(others)}
             found = file, tensors, classes, from_record(config), shape, *numbers, about["backbone"], preprocessing
-            return cls(*found, inputs)
+            return cls(*found, inputs, unknown)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise _no_model(file, error) from error
 
@@ -274,6 +308,14 @@ class _ModelFile:
 
 def _no_model(file: Path, error: Exception) -> UserError:
     return UserError(f"{file} is no model of jointadapt ({' '.join(str(error).split())[:160]}).")
+
+
+def _unknown(values: Mapping[str, Any] | None, tensors: Mapping[str, Tensor]) -> UnknownClasses | None:
+    """Return what tells unknown classes, where a file holds it."""
+    if values is None:
+        return None
+    own = {name.removeprefix(UNKNOWN_PREFIX): x for name, x in tensors.items() if name.startswith(UNKNOWN_PREFIX)}
+    return UnknownClasses.restore(values, own)
 
 
 def _preprocessing(about: Mapping[str, Any]) -> Preprocessing:

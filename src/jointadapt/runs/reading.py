@@ -25,13 +25,17 @@ T = TypeVar("T")
 
 
 class Prediction(NamedTuple):
-    """A row of `predictions.csv`; `label` is empty where it is not known, `probability` NaN where it is no number."""
+    """A row of `predictions.csv`; `label` is empty where it is not known, `probability` NaN where it is no number.
+
+    `nearest` is the class that is predicted where unknown ones are not told: of a row that is called unknown another.
+    """
 
     row: int
     item: str
     predicted: str
     probability: float
     label: str
+    nearest: str
 
 
 # One file each
@@ -95,7 +99,12 @@ def read_predictions(folder: Path) -> list[Prediction]:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             return [
                 Prediction(
-                    number, row["item"] or "", row["class"] or "", _number(row["probability"]), row.get("label") or ""
+                    row=number,
+                    item=row["item"] or "",
+                    predicted=row["class"] or "",
+                    probability=_number(row["probability"]),
+                    label=row.get("label") or "",
+                    nearest=row.get("nearest") or row["class"] or "",
                 )
                 for number, row in enumerate(csv.DictReader(file))
             ]
@@ -117,7 +126,7 @@ def read_compared(folder: Path) -> dict[str, list[Prediction]]:
 def read_predicted(folder: Path, target: Domain) -> Tensor:
     """Return the class that a run predicts for each row of its target, as an index into the target's classes."""
     index = {name: position for position, name in enumerate(target.classes)}
-    found = [index.get(row.predicted) for row in read_predictions(folder)]
+    found = [index.get(row.nearest) for row in read_predictions(folder)]
     if len(found) != len(target) or None in found:
         raise UserError(
             f"{folder / 'predictions.csv'} is not of these target rows; remove {folder / 'summary.json'}, and have "

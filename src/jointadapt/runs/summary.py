@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from jointadapt.evaluation.metrics import Evaluation
+from jointadapt.evaluation.open_set import OpenSetEvaluation
 from jointadapt.runtime.json_text import Number
 from jointadapt.selection.sources import SourceWeight
 
@@ -147,6 +148,26 @@ class FewLabels:
     further: int | None
 
 
+@dataclass(frozen=True)
+class UnknownSummary:
+    """What `--unknown` found in the target.
+
+    Args:
+        threshold: the score above which a row is called unknown.
+        rows: how many rows are.
+        share: of the target, in percent.
+        histograms: counts of scores in equal bins from 0 to 1: of held-out source rows ("source"); and of the target,
+            all ("target"), or those of known, of unknown, and of no label ("known", "unknown", "target").
+        evaluation: by the target's labels; None where it has none.
+    """
+
+    threshold: Number
+    rows: int
+    share: Number
+    histograms: dict[str, tuple[int, ...]]
+    evaluation: OpenSetEvaluation | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """What a run found. Accuracies are percentages; None where the target has no labels.
@@ -154,9 +175,9 @@ class Summary:
     `jointadapt` is the version that wrote it; `target_labels` the number of target rows whose labels were trained on;
     `sources` what each of several sources counts for, and which was dropped;
     `agreement` the percentage of target rows that get source-only's class; `standardized` says by whose columns
-    features became z-scores. Of `auto` only: the method that was `chosen`, the `candidates`, the `diagnosis`, the
-    `calibration`, and, where target labels were given, what they said (`few_labels`). `class_shares` only where they
-    were estimated.
+    features became z-scores; `unknown` is what was found of unknown classes, where that was asked for. Of `auto` only:
+    the method that was `chosen`, the `candidates`, the `diagnosis`, the `calibration`, and, where target labels were
+    given, what they said (`few_labels`). `class_shares` only where they were estimated.
     """
 
     jointadapt: str
@@ -188,6 +209,7 @@ class Summary:
     sources: tuple[SourceWeight, ...] = ()
     class_shares: ClassSharesSummary | None = None
     few_labels: FewLabels | None = None
+    unknown: UnknownSummary | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -206,6 +228,8 @@ class Summary:
             left_out += ("class_shares",)
         if self.few_labels is None:
             left_out += ("few_labels",)
+        if self.unknown is None:
+            left_out += ("unknown",)
         return {name: value for name, value in found.items() if name not in left_out}
 
     @classmethod
