@@ -5,9 +5,11 @@ from itertools import product
 from math import comb, exp, log
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from jointadapt import AdaptedClassifier
 from jointadapt.diagnostics.label_suggestion import suggest_for_choosing
 from jointadapt.experiment import train
 from jointadapt.runs.reading import read_summary
@@ -205,3 +207,34 @@ def test_a_judged_run_is_asked_for_more_labels(judged: Path) -> None:
     budget = 1
     (found,) = suggest_for_choosing(judged, budget)
     assert found.item.startswith("row ")
+
+
+def test_the_estimator_takes_labels_to_choose_by() -> None:
+    generator = np.random.default_rng(0)
+    y, y_t = generator.integers(2, size=(2, 60))
+    x, x_t = (2 * np.eye(2, 4)[each] + generator.normal(size=(60, 4)) for each in (y, y_t))
+    few = np.where(np.arange(60) < 8, y_t, np.nan)
+    found = AdaptedClassifier("auto", steps=4, batch_size=16, bottleneck=4).fit(x, y, x_t + 3, target_labels=few)
+    assert "by target labels: by 8 labelled target examples" in found.choice_.reason
+
+
+def test_the_benchmark_reads_cases_and_finds_a_model_that_is_always_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import few_labels
+
+    generator = torch.Generator().manual_seed(5)
+    for number in range(2):
+        y = torch.randint(3, (60,), generator=generator)
+        chance = {name: torch.randint(3, (60,), generator=generator) for name in few_labels.AUTO}
+        found = {name: {"target": one_hot(own, sure=0.8)} for name, own in {**chance, "mcc": y}.items()}
+        x = torch.randn(60, 4, generator=generator)
+        case = {"family": str(number), "source": x, "source_labels": y, "target": x + 1, "target_labels": y}
+        torch.save({**case, "probabilities": found}, tmp_path / f"{number}.pt")
+    cases = [few_labels.read_case(tmp_path / f"{number}.pt") for number in range(2)]
+    constants = few_labels.choose_constants(cases)
+    assert {*constants} == {"0", "1"}
+    regrets = few_labels.regrets(cases[0], 20, constants["0"])
+    assert len(regrets) == 1 + len(few_labels.JUDGES)
+    assert regrets[2:] == pytest.approx([0.0] * (len(regrets) - 2))  # 20 labels find it however they are drawn

@@ -17,7 +17,7 @@ from jointadapt.data.target_labels import read_labels
 from jointadapt.errors import UserError
 from jointadapt.runs.folder import config_of
 from jointadapt.runs.model import Model
-from jointadapt.runs.reading import read_compared, read_predictions, read_run_config, read_summary
+from jointadapt.runs.reading import folder_of, read_compared, read_predictions, read_run_config, read_summary
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.random_state import preserved_rng_state
@@ -94,7 +94,7 @@ def suggest_for_choosing(run: str | Path, budget: int = 20) -> list[Suggestion]:
     folder = Path(run)
     own, compared, config = read_predictions(folder), read_compared(folder), read_run_config(folder)
     judged = read_summary(folder).few_labels
-    likely = {name.replace(" ", "-"): share for name, share in judged.posterior.items()} if judged else {}
+    likely = {folder_of(name): share for name, share in judged.posterior.items()} if judged else {}
     weights = [likely.get(name, 0.0) for name in compared] if judged else None
     labelled = read_labels(config.target_labels) if config.target_labels else {}
     told = [[rows[row.row].predicted for rows in compared.values()] for row in own]

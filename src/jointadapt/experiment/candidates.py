@@ -11,7 +11,7 @@ from jointadapt.experiment.alignment import can_align
 from jointadapt.experiment.run import Run, join_runs, train_method
 from jointadapt.experiment.session import Session
 from jointadapt.methods.registry import CANDIDATES
-from jointadapt.runs.reading import read_predicted
+from jointadapt.runs.reading import CANDIDATES_FOLDER, folder_of, read_predicted
 from jointadapt.selection.models import CAUTIOUS, COMBINATION, UNBALANCED, asks_for_caution
 
 UNTRAINED = ("too few examples", "none found")  # kinds of shift for which no candidate is trained
@@ -36,7 +36,8 @@ def train_candidates(session: Session, baseline: Run, kind: str) -> dict[str, Ru
 def train_again(session: Session, name: str, compared: Mapping[str, Run]) -> Run:
     """Return the run of a model, or of those that it is the mean of, trained on the labelled target examples too."""
     session = session.within("with-labels")
-    every = {BASELINE: _within(session, BASELINE, method=BASELINE), **_candidates(session)}
+    plain = _within(session, BASELINE, method=BASELINE, align="no", label_shift="no")
+    every = {BASELINE: plain, **_candidates(session)}
     every[CORRECTED] = _corrected(session)
     members = {COMBINATION: [each for each in every if each in compared], CAUTIOUS: [*UNBALANCED]}.get(name, [name])
     runs: dict[str, Run] = {}
@@ -68,5 +69,4 @@ def _within(session: Session, name: str, **options: Any) -> Session:
     """Return the session of a candidate of this name; source-only has no trade-off to be given."""
     if options.get("method") == BASELINE:
         options["trade_off"] = "auto"
-    folder = name.replace(",", "").replace(" ", "-")
-    return session.within("candidates", folder, baseline=False, unknown=False, **options)
+    return session.within(CANDIDATES_FOLDER, folder_of(name), baseline=False, unknown=False, **options)

@@ -20,7 +20,7 @@ from jointadapt.methods import METHODS
 from jointadapt.runs.summary import Summary, TradeOffSearch, search_from_json
 
 Record = dict[str, Any]
-CANDIDATES = "candidates"  # the folder below a run of `auto` that holds the runs it compares
+CANDIDATES_FOLDER = "candidates"  # the folder below a run of `auto` that holds the runs it compares
 T = TypeVar("T")
 
 
@@ -112,9 +112,18 @@ def read_predictions(folder: Path) -> list[Prediction]:
         raise UserError(f"{path} holds no predictions of a run ({error}); leave this run out.") from error
 
 
+def folder_of(model: str) -> str:
+    """Return the name of the folder in which a model that `auto` compares is kept.
+
+    >>> folder_of("source-only, shares corrected")
+    'source-only-shares-corrected'
+    """
+    return model.replace(",", "").replace(" ", "-")
+
+
 def read_compared(folder: Path) -> dict[str, list[Prediction]]:
     """Return what each of the models that an `auto` run compared made of each target row; they are below its folder."""
-    below = [folder / BASELINE, *sorted(path for path in (folder / CANDIDATES).glob("*") if path.is_dir())]
+    below = [folder / BASELINE, *sorted(path for path in (folder / CANDIDATES_FOLDER).glob("*") if path.is_dir())]
     if len(below) == 1:
         raise UserError(f"{folder} is no run of --method auto that compared several models; give the folder of one.")
     found = {path.name: read_predictions(path) for path in below}
