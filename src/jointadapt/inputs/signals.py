@@ -38,6 +38,7 @@ class Signals(InputStep):
     zscore: bool
     representation: Representation
     recentring: tuple[Tensor, ...] = ()
+    of_origins: tuple[Tensor, ...] = ()
 
     @classmethod
     def fit(cls, options: InputOptions, source: Domain, target: Domain) -> "Signals | None":
@@ -53,11 +54,16 @@ class Signals(InputStep):
         if not options.recenter:
             return step
         cut = [step.windows(domain) for domain in (source, target)]
-        return replace(step, recentring=tuple(alignment(domain.rows(range(len(domain)))) for domain in cut))
+        recentring = tuple(alignment(domain.rows(range(len(domain)))) for domain in cut)
+        parts = cut[0].by_origin() if source.origins is not None else ()
+        return replace(
+            step, recentring=recentring, of_origins=tuple(alignment(part.rows(range(len(part)))) for part in parts)
+        )
 
     def source(self, domain: Domain) -> Domain:
         """Return windows of the source's kind as the network gets them."""
-        return self._represented(domain, self.recentring[:1])
+        several = domain.origins is not None and len(domain.origin_names) == len(self.of_origins)
+        return self._represented(domain, self.of_origins if several else self.recentring[:1])
 
     def target(self, domain: Domain) -> Domain:
         """Return windows of the target's kind as the network gets them."""
@@ -105,7 +111,9 @@ class Signals(InputStep):
     def _represented(self, domain: Domain, recentring: tuple[Tensor, ...]) -> Domain:
         domain = self.windows(domain)
         rows = domain.rows(range(len(domain)))
-        for matrix in recentring:
+        if recentring:
+            matrices = torch.stack(recentring)
+            matrix = matrices[domain.origins] if len(matrices) > 1 and domain.origins is not None else matrices[0]
             rows = matrix @ (rows - rows.mean(-1, keepdim=True))
         if self.zscore:
             rows = standardised(rows)
@@ -122,14 +130,17 @@ class Signals(InputStep):
         return {name: getattr(self, name) for name in ("shape", "stride", "zscore", "representation")}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the matrices, by role."""
-        return dict(zip(("source", "target"), self.recentring, strict=False))
+        """Return the matrices, by role, and of each of several sources."""
+        own = {f"source {number}": matrix for number, matrix in enumerate(self.of_origins)}
+        return dict(zip(("source", "target"), self.recentring, strict=False)) | own
 
     @classmethod
     def restore(cls, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Signals":
         """Return the step that had learnt this."""
         recentring = tuple(tensors[role] for role in ("source", "target") if role in tensors)
-        return cls(**{**values, "shape": tuple(values["shape"])}, recentring=recentring)
+        names = (f"source {number}" for number in range(len(tensors)))
+        of_origins = tuple(tensors[name] for name in names if name in tensors)
+        return cls(**{**values, "shape": tuple(values["shape"])}, recentring=recentring, of_origins=of_origins)
 
 
 def _check_unasked(options: InputOptions) -> None:
