@@ -85,18 +85,20 @@ def test_domains_of_a_table_keep_their_names(tmp_path: Path):
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-def test_a_batch_has_as_many_rows_of_each_source(balanced: bool):
+@pytest.mark.parametrize(
+    ("weights", "counts"), [((), [8, 8, 8]), ((0.5, 0.25, 0.25), [10, 7, 7]), ((0.0, 0.0, 1.0), [4, 4, 16])]
+)
+def test_a_batch_has_rows_of_each_source_by_its_weight(balanced: bool, weights: tuple[float, ...], counts: list[int]):
     sizes = (5, 40, 200)
     domains = [from_arrays(np.full((n, 1), k), np.arange(n) % 2, str(k)) for k, n in enumerate(sizes)]
-    source = pool(domains)
-    batches = Batches(source, domains[0], 10, 0, balanced=balanced)
-    drawn = [batches[step].o_s for step in range(60)]
-    assert all(torch.bincount(own, minlength=3).sort().values.tolist() == [3, 3, 4] for own in drawn)
-    assert torch.bincount(torch.cat(drawn)).tolist() == [200, 200, 200]
+    source = replace(pool(domains), origin_weights=weights)
+    batches = Batches(source, domains[0], 24, 0, balanced=balanced)
+    drawn = [batches[step].o_s for step in range(26)]
+    assert all(torch.bincount(own, minlength=3).tolist() == counts for own in drawn)
     assert all(torch.equal(batches[step].x_s[:, 0].long(), drawn[step]) for step in range(5))
-    items = [item for step in range(60) for item in batches.items(step)[0] if item.startswith("2: ")]
-    assert len(set(items)) == 200  # each row once, before any again
-    parts = [Batches(source, domains[0], 10, 0, None, (part, 3), balanced=balanced)[7] for part in range(3)]
+    items = [item for step in range(26) for item in batches.items(step)[0] if item.startswith("2: ")][:200]
+    assert len(set(items)) == min(200, 26 * counts[2])  # each row once, before any again
+    parts = [Batches(source, domains[0], 24, 0, None, (part, 3), balanced=balanced)[7] for part in range(3)]
     assert torch.equal(torch.cat([part.o_s for part in parts]), drawn[7])
 
 

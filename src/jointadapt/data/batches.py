@@ -1,6 +1,6 @@
 """Training batches: a function of the step alone, so that a run can go on from any step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from jointadapt.data.dataset_rows import DatasetRows
 from jointadapt.data.domain import Domain, Transform
 from jointadapt.data.worker_restart import load
+
+FEWEST_ROWS = 4  # of a batch that a source needs to be compared with the target on its own
 
 
 class Batch(NamedTuple):
@@ -42,7 +44,7 @@ class Batches(Dataset):
     """The batch of each step. Each domain is shuffled and cycled on its own; both give `batch_size` rows a step.
 
     `balanced`: of the source each class in its turn, with its own rows shuffled and cycled, so that all are equally
-    frequent. Likewise several sources take turns, so that a batch has as many rows of each, whatever their size.
+    frequent. Of several sources a batch has rows of each by their weights, whatever their size (`shares`).
 
     Shuffles depend on (seed, step) only, random transforms on the row's place in the batch too: not on the number of
     workers, on where a run began, or on which `part` (number, of how many) of each batch this is.
@@ -106,8 +108,10 @@ class Batches(Dataset):
         return [int(_shuffle(size, stream, place // size)[place % size]) for place in places]
 
     def _of_an_origin(self, place: int, stream: int) -> int:
-        """Return the source's row at a place of an endless stream in which its origins take turns."""
-        turn, number = divmod(place, len(self._origins))
+        """Return the source's row at a place of an endless stream; of several sources each has its seats in a batch."""
+        step, seat = divmod(place, self.batch_size)
+        number, before, count = self._seats[seat]
+        turn = step * count + before
         if self.balanced:
             return self._of_a_class(self._classes[number], turn, stream, number)
         rows = self._origins[number]
@@ -130,10 +134,34 @@ class Batches(Dataset):
         return [(origins == number).nonzero().flatten() for number in origins.unique().tolist()]
 
     @cached_property
+    def _seats(self) -> list[tuple[int, int, int]]:
+        """For each row of a batch: its source, how many rows of that stand before it, and how many there are in all."""
+        number = len(self._origins)
+        weights = self.source.origin_weights if len(self.source.origin_weights) == number else (1.0,) * number
+        counts = shares(self.batch_size, weights)
+        spread = sorted(((seat + 0.5) / count, k, seat) for k, count in enumerate(counts) for seat in range(count))
+        return [(k, seat, counts[k]) for _, k, seat in spread]
+
+    @cached_property
     def _classes(self) -> list[list[Tensor]]:
         """The rows of each class that has any, of each source."""
         labels = self.source.labels
         return [[rows[labels[rows] == label] for label in labels[rows].unique().tolist()] for rows in self._origins]
+
+
+def shares(rows: int, weights: Sequence[float]) -> list[int]:
+    """Return how many of so many rows each of several sources has: four, and of the others by its weight.
+
+    >>> shares(36, (0.5, 0.5)), shares(36, (0.97, 0.02, 0.01)), shares(7, (1.0, 1.0, 1.0))
+    ([18, 18], [27, 5, 4], [3, 2, 2])
+    """
+    least = min(FEWEST_ROWS, rows // len(weights))
+    free = rows - least * len(weights)
+    exact = [least + free * weight / sum(weights) for weight in weights]
+    counts = [int(each) for each in exact]
+    for k in sorted(range(len(weights)), key=lambda k: counts[k] - exact[k])[: rows - sum(counts)]:
+        counts[k] += 1
+    return counts
 
 
 def shard(rows: int, part: int, parts: int) -> range:

@@ -11,13 +11,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from jointadapt.config import Config
 from jointadapt.data import Domain
+from jointadapt.data.batches import FEWEST_ROWS
 from jointadapt.data.domain import some_rows
 from jointadapt.errors import UserError
 from jointadapt.networks.features import FeatureExtractor
 from jointadapt.runtime.containers import is_annotated, is_frame
 from jointadapt.selection.sources import SourceWeight, weigh_sources
 
-FEWEST = 4  # rows of a batch that a source needs to be compared with the target on its own
 COMPARED_ROWS = 300  # of each domain
 
 
@@ -75,8 +75,8 @@ def weighed(
     )
     if notes:
         return source, found, notes
-    if batch < FEWEST * len(names):
-        least = FEWEST * len(names)
+    if batch < FEWEST_ROWS * len(names):
+        least = FEWEST_ROWS * len(names)
         note = (
             f"{len(names)} sources are pooled as one, as a batch of {batch} has few rows of each; --batch-size {least}."
         )

@@ -2,7 +2,7 @@
 
 Two things are looked at, on the input features of a few hundred rows of each domain:
 
-* distance: MMD² of a source and the target. A nearer source counts for more.
+* distance: MMD² of a source and the target. A nearer source counts for more, and so does one of more rows.
 * skill: how well a linear classifier of one source names the classes of another, and the other way round. Sources that
   teach one another agree on what a class looks like; one that no other can teach, nor learn from, does not.
 """
@@ -65,10 +65,10 @@ def weigh_sources(
 ) -> tuple[SourceWeight, ...]:
     """Return what each source counts for:
 
-        α_k ∝ 1 / d_k
+        α_k ∝ n_k / d_k
 
-    d_k: MMD² of source k and the target, as a V-statistic: what few rows add to it makes a small source count for less,
-    and none for all. α is rounded to three places, so that no rounding of another machine moves it.
+    d_k: MMD² of source k and the target, as a V-statistic, so that none is 0; n_k: the rows that are looked at. α is
+    rounded to three places, so that no rounding of another machine moves it.
 
     A source is dropped if its best friend among the others is no friend: if no pair with it has a quarter of the skill
     of the best pair without it, which has to be 0.25 or more. One that is a quarter as far from the target as any other
@@ -94,7 +94,7 @@ def weigh_sources(
     distances = _distances(samples, target)
     pairs = _pair_skills(samples, [labels[own] for own in rows])
     reasons = _unfit(pairs, distances, names)
-    raw = [0.0 if why else 1 / distance for distance, why in zip(distances, reasons, strict=True)]
+    raw = [0.0 if why else len(x) / d for x, d, why in zip(samples, distances, reasons, strict=True)]
     return tuple(
         SourceWeight(
             name=name,
