@@ -1,10 +1,14 @@
 """Several sources: each alone, all pooled, all equal, and weighed; photographs, gas sensors, digits with an odd one.
 
     python benchmarks/several_sources.py [--seeds 2] [--steps 300] [--families photographs gas digits …] [--rows 500]
+    python benchmarks/several_sources.py --spoil [--families …]
 
 Printed is one Markdown table for each method: target accuracy in percent, the mean over the seeds. "best alone" is the
 best of the single sources by the target's labels, which nobody has who has to choose one. "pooled" is
 `source_weights="pooled"`, "equal" `"equal"`, "weighed" the default. Behind it the weights, and what was dropped.
+
+With `--spoil` nothing is trained: of the sources of each task, and of each pair of them, the first is spoiled in several
+ways, and printed is how often it is dropped, and how many of the others are.
 
 The constants of `selection/sources.py` were chosen on activity, hearts, news and spectra of bearings (`--families
 chosen`); photographs, gas sensors and digits judge them.
@@ -13,20 +17,25 @@ chosen`); photographs, gas sensors and digits judge them.
 import argparse
 import warnings
 from collections.abc import Iterator
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, product
 from statistics import mean
 
 import numpy as np
+import torch
 from families import ROOT, Family, activity, bearing_spectra, hearts, photograph_features
 from scipy.ndimage import rotate
 from sklearn.datasets import load_digits
 
 from jointadapt import train
 from jointadapt.data import Domain, from_arrays, read_domain
+from jointadapt.data.several import pool
+from jointadapt.selection.sources import weigh_sources
 
 METHODS = ("source-only", "jan", "mcc")
 WAYS = ("pooled", "equal", "auto")
 TILTS = (-30, -15, 15, 30)
+SPOILED = ("as it is", "inverted", "classes swapped", "noise", "labels shuffled")
 
 Task = tuple[str, list[Domain], Domain]
 
@@ -117,6 +126,40 @@ def measure(source: Domain | list[Domain], target: Domain, seed: int, steps: int
     return found
 
 
+def spoiled(domain: Domain, how: str) -> Domain:
+    """Return a source that is of no use: its values inverted or noise, its classes swapped, or its labels shuffled."""
+    x, generator = domain.rows(range(len(domain))), torch.Generator().manual_seed(0)
+    noise = x.mean(0) + x.std(0) * torch.randn(x.shape, generator=generator)
+    labels = {
+        "classes swapped": (domain.labels + 1) % len(domain.classes),
+        "labels shuffled": domain.labels[torch.randperm(len(x), generator=generator)],
+    }
+    contents = {"inverted": x.amax(0) + x.amin(0) - x, "noise": noise}
+    return replace(domain, content=contents.get(how, x), labels=labels.get(how, domain.labels))
+
+
+def count_dropped(families: list[str], rows: int) -> None:
+    """Print how often a spoiled source is dropped, and how often another is."""
+    counts = {(how, many): [0, 0, 0, 0] for many in ("two", "more") for how in SPOILED}
+    for family in families:
+        for _, sources, target in FAMILIES[family](rows):
+            groups = [sources, *map(list, combinations(sources, 2))] if len(sources) > 2 else [sources]
+            for group, how in product(groups, SPOILED):
+                several = pool([spoiled(group[0], how), *group[1:]])
+                assert several.origins is not None
+                of = several.rows(range(len(several))), several.labels, several.origins, several.origin_names
+                first, *others = weigh_sources(*of, target.rows(range(len(target))))
+                found = counts[how, "two" if len(group) == 2 else "more"]
+                found[0] += 1
+                found[1] += first.dropped
+                found[2] += len(others) + (how == SPOILED[0])
+                found[3] += sum(other.dropped for other in others) + (how == SPOILED[0] and first.dropped)
+    print("| first source | sources | cases | it is dropped | others dropped |\n|:---|:---|---:|---:|---:|")
+    for (how, many), (cases, dropped, others, wrong) in counts.items():
+        own = "–" if how == SPOILED[0] else str(dropped)
+        print(f"| {how} | {many} | {cases} | {own} | {wrong} of {others} |")
+
+
 def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -124,7 +167,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--rows", type=int, default=500, help="Of a domain, at most.")
     parser.add_argument("--families", nargs="+", default=["photographs", "gas", "digits"], choices=FAMILIES)
+    parser.add_argument("--spoil", action="store_true")
     given = parser.parse_args()
+    if given.spoil:
+        count_dropped(given.families, min(given.rows, 300))
+        return
     lines: dict[str, list[tuple[str, list[float]]]] = {method: [] for method in METHODS}
     weights = []
     for family in given.families:

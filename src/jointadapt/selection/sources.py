@@ -22,8 +22,8 @@ from jointadapt.discrepancy.domain_classifier import fit_linear
 STRENGTH, ITERATIONS = 0.1, 100  # of the classifiers
 LEAST_FRIENDSHIP = 0.25  # of the best pair's skill: a source that has no pair of more is out
 CLEAR = 0.25  # skill that the best pair of the others needs, for them to know better
-STRANGERS = 0.1  # skill of two sources that cannot teach each other
-APART = 3.0  # times farther from the target than the other one, of two sources that cannot teach each other
+STRANGERS = 0.1  # skill of sources that cannot teach each other
+APART = 3.0  # times farther from the target than any other, of a source that is a stranger to all
 TINY = 1e-12
 FAR = 0.5  # MMD² of five kernels, from 0 to 10: what is less far may be noise
 NEAR = 0.25  # of the others' least distance: so near a source is never dropped
@@ -71,9 +71,9 @@ def weigh_sources(
     rounded to three places, so that no rounding of another machine moves it.
 
     A source is dropped if its best friend among the others is no friend: if no pair with it has a quarter of the skill
-    of the best pair without it, which has to be 0.25 or more. One that is a quarter as far from the target as any other
-    is kept all the same, where these are far. Of two sources that cannot teach each other the one is dropped that is
-    far, and three times as far as the other.
+    of the best pair without it, which has to be 0.25 or more; or if it and the others cannot teach each other, and it
+    is far, and three times as far from the target as any of them. One that is a quarter as far as any other is kept all
+    the same, where these are far.
 
     Deterministic. Cost: one logistic regression a source, and O((n + m)² d): some hundred rows of each are enough.
 
@@ -93,7 +93,7 @@ def weigh_sources(
     samples = [source[own] for own in rows]
     distances = _distances(samples, target)
     pairs = _pair_skills(samples, [labels[own] for own in rows])
-    reasons = _unfit(pairs, distances, names)
+    reasons = _unfit(pairs, distances)
     raw = [0.0 if why else len(x) / d for x, d, why in zip(samples, distances, reasons, strict=True)]
     return tuple(
         SourceWeight(
@@ -145,7 +145,7 @@ def _pair_skills(samples: Sequence[Tensor], labels: Sequence[Tensor]) -> dict[tu
     return found
 
 
-def _unfit(pairs: Mapping[tuple[int, int], float], distances: Sequence[float], names: Sequence[str]) -> list[str]:
+def _unfit(pairs: Mapping[tuple[int, int], float], distances: Sequence[float]) -> list[str]:
     """Return for each source why it is dropped; nothing where it is kept."""
     reasons = []
     for k, own_distance in enumerate(distances):
@@ -160,10 +160,10 @@ def _unfit(pairs: Mapping[tuple[int, int], float], distances: Sequence[float], n
                 f"no other source can teach it its classes, nor learn them from it (skill at most {own:.2f}, and "
                 f"{best:.2f} between two others; 0: chance, 1: no error)"
             )
-        elif len(names) == 2 and own <= STRANGERS and own_distance >= max(APART * others[0], FAR):
+        elif own <= STRANGERS and own_distance >= max(APART * max(others), FAR):
             reasons.append(
-                f"it and {names[1 - k]} cannot teach each other their classes (skill {own:.2f}; 0: chance), and "
-                f"it is farther from the target (MMD² {own_distance:.2f} and {others[0]:.2f})"
+                f"it and the others cannot teach each other their classes (skill {own:.2f}; 0: chance), and it is far "
+                f"from the target (MMD² {own_distance:.2f}, theirs {max(others):.2f} at most)"
             )
         else:
             reasons.append("")
