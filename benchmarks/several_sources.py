@@ -7,8 +7,8 @@ Printed is one Markdown table for each method: target accuracy in percent, the m
 best of the single sources by the target's labels, which nobody has who has to choose one. "pooled" is
 `source_weights="pooled"`, "equal" `"equal"`, "weighed" the default. Behind it the weights, and what was dropped.
 
-With `--spoil` nothing is trained: of the sources of each task, and of each pair of them, the first is spoiled in several
-ways, and printed is how often it is dropped, and how many of the others are.
+With `--spoil` nothing is trained: of the sources of each task, and of each pair of them, the first is spoiled in
+several ways, and printed is how often it is dropped, and how many of the others are.
 
 The constants of `selection/sources.py` were chosen on activity, hearts, news and spectra of bearings (`--families
 chosen`); photographs, gas sensors and digits judge them.
