@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Command
+from test_docs import blocks
 
 from jointadapt import AdaptedClassifier, train
 from jointadapt.data import from_arrays
@@ -172,3 +173,10 @@ def test_weights_given_with_the_source_multiply(domains):
     given = replace(source, weights=torch.ones(len(source)))
     runs = [train(each, target, label_shift="estimate", **QUICK) for each in (source, given)]
     assert runs[0].summary.accuracy == runs[1].summary.accuracy
+
+
+def test_the_page_of_label_shift_runs():
+    (code,) = blocks("docs/label-shift.md", "python")
+    names: dict[str, object] = {}
+    exec(compile(code.replace("steps=200", "steps=20"), "docs/label-shift.md", "exec"), names)
+    assert names["shares"].target[0] > 60

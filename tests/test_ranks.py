@@ -189,9 +189,10 @@ def _run(folder: Path, launcher: list[str], *options: object) -> tuple[dict, str
     [
         ([], ["--devices", 2]),
         ([], ["--devices", 2, "--method", "auto"]),
+        ([], ["--devices", 2, "--label-shift", "estimate"]),
         (["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"], ["--method", "jan-a"]),
     ],
-    ids=["--devices 2", "auto", "torchrun"],
+    ids=["--devices 2", "auto", "label shift", "torchrun"],
 )
 def test_a_run_on_two_processes_is_the_run_on_one(tmp_path: Path, launcher: list[str], options: list) -> None:
     write_arrays(tmp_path / "s.npz", seed=1)
