@@ -123,7 +123,19 @@ def test_selection_has_no_function_that_takes_target_labels(file):
     assert all(name.startswith("jointadapt.evaluation.predict.") for name in evaluation)
 
 
-VERBS = ("train", "compare", "predict", "evaluate", "suggest-labels", "shift", "analyze", "data check", "ls", "demo")
+VERBS = (
+    "train",
+    "compare",
+    "predict",
+    "evaluate",
+    "estimate",
+    "suggest-labels",
+    "shift",
+    "analyze",
+    "data check",
+    "ls",
+    "demo",
+)
 
 
 @pytest.mark.parametrize(

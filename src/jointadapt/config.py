@@ -54,6 +54,9 @@ class RunOptions:
     out: Annotated[str, "Run folder to make; by default runs/SOURCE-TARGET-METHOD.", PLACE] = ""
     method: Annotated[str, "Adaptation method: one that `jointadapt ls` lists, a sum (jan+mcc), or auto."] = "jan"
     baseline: Annotated[bool, "Also train without adaptation, to tell whether adapting helped.", MACHINE] = True
+    estimate: Annotated[
+        bool, "Also estimate the target accuracy, by a second training without a fifth of the source.", MACHINE
+    ] = False
     report: Annotated[bool, "Write report.html into the run folder.", MACHINE] = True
     seed: Annotated[int, Field(ge=0, lt=2**31), "Seed of all random numbers; repeats a run exactly on the CPU."] = 0
 

@@ -27,6 +27,7 @@ VERBS = {
     "compare": "compare",
     "predict": "predict",
     "evaluate": "evaluate",
+    "estimate": "estimate",
     "suggest-labels": "suggest_labels",
     "shift": "shift",
     "analyze": "analyze",

@@ -58,6 +58,8 @@ def train(file: str | None, resumed: str | None, recipe: str | None, json_: bool
         click.echo(f"Unknown: {unknown.rows} target rows, {unknown.share:.1f} %, score above {unknown.threshold:.3f}.")
         if unknown.evaluation is not None:
             click.echo(describe_open_set(unknown.evaluation))
+    if run.summary.accuracy_estimate is not None:
+        click.echo(run.summary.accuracy_estimate.words)
     click.echo(f"Run folder: {run.folder}")
     if report.exists():
         click.echo(f"Report: {report}")

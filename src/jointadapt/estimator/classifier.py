@@ -24,7 +24,7 @@ from jointadapt.evaluation.predict import mean_by_group
 from jointadapt.experiment import Run, train
 from jointadapt.inputs.signals import spectra
 from jointadapt.methods import Method
-from jointadapt.runs.summary import DiagnosisSummary
+from jointadapt.runs.summary import AccuracyEstimate, DiagnosisSummary
 from jointadapt.runtime.torch_defaults import torch_defaults
 
 TARGET_ARGUMENTS = ("X_target", "target_labels", "X_target_unlabeled", "X_target_labeled", "y_target_labeled")
@@ -66,6 +66,9 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         p_value_: of the test whether they differ at all; None without target rows.
         unknown_label_: what unknown rows are called; None where they are not told.
         unknown_threshold_: the `unknown_score` above which they are; None likewise.
+        estimated_accuracy_, accuracy_interval_: the accuracy that is expected on the target, and its 90 % interval, as
+            fractions; None where it cannot be told, or was not asked for: by options={"estimate": True}, or "auto".
+        accuracy_estimate_: the whole `AccuracyEstimate`, in percent, with its words; None where it was not asked for.
         n_features_in_, feature_names_in_: as scikit-learn has them.
 
     Without target rows, `fit` trains on the source alone, whatever the method. Nothing is written to disk.
@@ -219,8 +222,17 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
         self.model_, self.baseline_, self.sources_ = run.model, run.baseline, run.summary.sources
         self.unknown_threshold_ = None if run.model.unknown is None else run.model.unknown.threshold
         self.choice_ = self._choice(run, adapts)
+        self._set_estimate(run.summary.accuracy_estimate if adapts else None)
         self.diagnosis_ = self._diagnosis(run, source, target) if adapts else None
         self.p_value_ = None if self.diagnosis_ is None else self.diagnosis_.p_value
+
+    def _set_estimate(self, found: AccuracyEstimate | None) -> None:
+        """Set the attributes of the expected target accuracy."""
+        self.accuracy_estimate_ = found
+        self.estimated_accuracy_ = self.accuracy_interval_ = None
+        if found is not None and found.value is not None and found.low is not None and found.high is not None:
+            self.estimated_accuracy_ = found.value / 100
+            self.accuracy_interval_ = found.low / 100, found.high / 100
 
     def _run_options(self) -> dict[str, Any]:
         """Return the options of the run: parameters of this estimator, by their name in `Config`, and further ones."""

@@ -18,6 +18,7 @@ from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment.alignment import check_alignment
 from jointadapt.experiment.auto import choose_method
 from jointadapt.experiment.devices import begins_alone, device_of, launch
+from jointadapt.experiment.estimate import with_estimate
 from jointadapt.experiment.few_labels import without_labels
 from jointadapt.experiment.fit import not_as_begun
 from jointadapt.experiment.prepare import Given, Prepared, as_domain, choose_backbone, prepare, read_role, read_task
@@ -30,6 +31,8 @@ from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS, check_method,
 from jointadapt.networks.backbone import check_is_backbone, name_of
 from jointadapt.reporting.run_report import write_report
 from jointadapt.runs.folder import RunFolder, free_folder
+from jointadapt.runs.reading import read_summary
+from jointadapt.runs.summary import Summary
 from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.main_guard import check_not_imported_again
 from jointadapt.runtime.progress import Track, silent
@@ -37,7 +40,7 @@ from jointadapt.runtime.random_state import preserved_rng_state
 from jointadapt.runtime.torch_defaults import torch_defaults
 from jointadapt.training.distributed import reporting_lost_ranks
 
-__all__ = ["Run", "device_of", "execute", "execute_prepared", "resume", "train"]
+__all__ = ["Run", "device_of", "estimate", "execute", "execute_prepared", "resume", "train"]
 
 
 @torch_defaults()
@@ -112,6 +115,28 @@ def resume(folder: str | Path, track: Track = silent, options: Mapping[str, Any]
     if not config.benchmark and not (config.source and config.target):
         raise UserError(f"{folder} was trained on arrays in memory; only runs on files can be resumed.")
     return execute(config, backbone=backbone, track=track, resuming=True)
+
+
+def estimate(folder: str | Path, track: Track = silent, **options: Any) -> Summary:
+    """Return the summary of a finished run with the accuracy that is expected of it on the target (`with_estimate`).
+
+    What has to be trained for it is trained once, and kept in the run folder, as the estimate is.
+
+    Args:
+        folder: of the run.
+        track: shows progress.
+        options: `source` and `target` of a run on arrays in memory; `backbone`, `weights` of one's own.
+    """
+    found = read_summary(Path(folder))
+    if found.accuracy_estimate is not None:
+        return found
+    config = RunFolder(Path(folder)).read_config()
+    missing = [role for role in ("source", "target") if not (getattr(config, role) or options.get(role))]
+    if missing and not config.benchmark:
+        raise UserError(
+            f"{folder} was trained on arrays in memory; save them, and name them with --source and --target."
+        )
+    return resume(folder, track, {**options, "estimate": True}).summary
 
 
 @torch_defaults()
@@ -257,6 +282,8 @@ def _train_all(session: Session) -> Run:
             run = choose_method(session, baseline)
         else:
             run = train_method(session, baseline)
+        if config.estimate:
+            run = with_estimate(session, run)
         return replace(run, baseline=baseline and baseline.model)
     except Interrupted as stop:
         raise Interrupted(stop.number, session.folder.path) from None

@@ -11,14 +11,15 @@ from jointadapt.data.domain import some_rows
 from jointadapt.diagnostics.shift_kind import Diagnosis, diagnose
 from jointadapt.evaluation.calibration import calibration_error, softening_temperature, tempered
 from jointadapt.experiment.candidates import CORRECTED, predicted_by, train_again, train_candidates
+from jointadapt.experiment.estimate import estimate_chosen
 from jointadapt.experiment.few_labels import judge_by_labels, without_labels
 from jointadapt.experiment.run import Run, compare_with, read_finished
 from jointadapt.experiment.session import Session
 from jointadapt.experiment.unknown import describe_unknown, told_unknown
 from jointadapt.methods.registry import AUTO
 from jointadapt.runs.model import Model
-from jointadapt.runs.summary import Calibration, DiagnosisSummary, FewLabels, ModelScores
-from jointadapt.selection.models import Choice, choose_model, score_models
+from jointadapt.runs.summary import AccuracyEstimate, Calibration, DiagnosisSummary, FewLabels, ModelScores
+from jointadapt.selection.models import CAUTIOUS, COMBINATION, Choice, choose_model, score_models
 
 COMPARED_ROWS = 2_000  # of each domain, by which the models are compared
 
@@ -42,7 +43,9 @@ def choose_method(session: Session, baseline: Run) -> Run:
         used = train_again(session, choice.chosen, runs)
         trained.append(used)
         predicted |= predicted_by({choice.chosen: used}, session.data.target)
-    model, found = _become(session, used, choice)
+    single = [own for name, own in predicted.items() if name not in (choice.chosen, COMBINATION, CAUTIOUS)]
+    estimate = estimate_chosen(session, predicted[choice.chosen], single)
+    model, found = _become(session, used, estimate)
     summary = replace(
         used.summary,
         **_describe_choice(session, choice, baseline, predicted[choice.chosen]),
@@ -50,6 +53,7 @@ def choose_method(session: Session, baseline: Run) -> Run:
         candidates=_scored(choice, runs),
         diagnosis=DiagnosisSummary(**diagnosis.to_dict()),
         few_labels=None if judged is None else FewLabels(**judged.to_dict()),
+        accuracy_estimate=estimate,
         seconds=round(sum(run.summary.seconds for run in trained), 1),
     )
     session.folder.write_summary(summary)
@@ -96,18 +100,19 @@ def _choose(
     if CORRECTED not in own:
         return choose_model(*rows, own, _compared_groups(session))
     scores = score_models(*rows, own, _compared_groups(session))
-    agreement = (own[CORRECTED] == own[BASELINE]).double().mean().item()
     reason = f"Took {BASELINE} with its prior moved to the target's estimated class shares: {diagnosis}"
-    return Choice(CORRECTED, reason, scores, max(agreement, scores[CORRECTED].neighbours))
+    return Choice(CORRECTED, reason, scores)
 
 
-def _become(session: Session, chosen: Run, choice: Choice) -> tuple[Model, dict[str, Any]]:
-    """Write the chosen run's files as this run's, its model softened; return that, and what the summary says of it."""
+def _become(session: Session, chosen: Run, estimate: AccuracyEstimate) -> tuple[Model, dict[str, Any]]:
+    """Write the chosen run's files as this run's, its model made no surer than it is expected to be right; return that,
+    and what the summary says of it.
+    """
     folder, target, labels = session.folder, session.data.target, session.data.target_truth
     assert chosen.folder is not None
     folder.take(chosen.folder)
     probabilities = chosen.model.outputs(target, session.track, pictured=()).probabilities
-    temperature = softening_temperature(probabilities, choice.believed)
+    temperature = softening_temperature(probabilities, estimate.assumed / 100)
     calibrated = tempered(probabilities, temperature)
     model, calls = told_unknown(session, replace(chosen.model, temperature=temperature))
     if folder.writes:
@@ -115,7 +120,7 @@ def _become(session: Session, chosen: Run, choice: Choice) -> tuple[Model, dict[
     folder.write_predictions(target, calibrated, session.data.labels_told, calls)
     calibration = Calibration(
         temperature=temperature,
-        believed_accuracy=100 * choice.believed,
+        believed_accuracy=estimate.assumed,
         error_before=calibration_error(probabilities, labels),
         error=calibration_error(calibrated, labels),
     )

@@ -37,5 +37,4 @@ def judge_by_labels(
     scores = {name: found.total() for name, found in choice.scores.items()}
     found = judge(given[rows], probabilities, predicted, rows, scores)
     reason = f"Chose {method_title(found.chosen)} by target labels: {found}."
-    believed = choice.believed if found.chosen == choice.chosen else choice.scores[found.chosen].neighbours
-    return replace(choice, chosen=found.chosen, reason=reason, believed=believed), found
+    return replace(choice, chosen=found.chosen, reason=reason), found

@@ -109,8 +109,29 @@ class DiagnosisSummary:
 
 
 @dataclass(frozen=True)
+class AccuracyEstimate:
+    """The target accuracy that is expected of a model without target labels, in percent.
+
+    `value` lies in the 90 % interval `low` to `high`; all three are None where it cannot be told (`told`), and `words`
+    say why. `parts` are the estimates that it is made of; `assumed` is what probabilities are softened to: the value,
+    or, where it cannot be told, the number that would have been it.
+    """
+
+    told: bool
+    value: float | None
+    low: float | None
+    high: float | None
+    assumed: Number
+    parts: dict[str, Number]
+    words: str
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """The temperature of an `auto` run's probabilities; accuracy and calibration errors in percent."""
+    """The temperature of an `auto` run's probabilities; accuracy and calibration errors in percent.
+
+    `believed_accuracy` is the number that the confidence is brought down to: what the accuracy estimate assumes.
+    """
 
     temperature: Number
     believed_accuracy: Number
@@ -175,9 +196,10 @@ class Summary:
     `jointadapt` is the version that wrote it; `target_labels` the number of target rows whose labels were trained on;
     `sources` what each of several sources counts for, and which was dropped;
     `agreement` the percentage of target rows that get source-only's class; `standardized` says by whose columns
-    features became z-scores; `unknown` is what was found of unknown classes, where that was asked for. Of `auto` only:
-    the method that was `chosen`, the `candidates`, the `diagnosis`, the `calibration`, and, where target labels were
-    given, what they said (`few_labels`). `class_shares` only where they were estimated.
+    features became z-scores; `unknown` is what was found of unknown classes, `accuracy_estimate` the accuracy that is
+    expected, where these were asked for. Of `auto` only: the method that was `chosen`, the `candidates`, the
+    `diagnosis`, the `calibration`, and, where target labels were given, what they said (`few_labels`). `class_shares`
+    only where they were estimated.
     """
 
     jointadapt: str
@@ -210,6 +232,7 @@ class Summary:
     class_shares: ClassSharesSummary | None = None
     few_labels: FewLabels | None = None
     unknown: UnknownSummary | None = None
+    accuracy_estimate: AccuracyEstimate | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -230,6 +253,8 @@ class Summary:
             left_out += ("few_labels",)
         if self.unknown is None:
             left_out += ("unknown",)
+        if self.accuracy_estimate is None:
+            left_out += ("accuracy_estimate",)
         return {name: value for name, value in found.items() if name not in left_out}
 
     @classmethod

@@ -92,16 +92,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Choice:
-    """The name of the chosen model, the reason, and the scores of each.
-
-    `believed` is the estimated accuracy of the chosen model: how often the candidates agree with it on average,
-    or its neighbours, whichever is more.
-    """
+    """The name of the chosen model, the reason, and the scores of each."""
 
     chosen: str
     reason: str
     scores: dict[str, Score]
-    believed: float = 1.0
 
 
 def choose_model(
@@ -127,10 +122,7 @@ def choose_model(
     scores = score_models(source, labels, target, predicted, groups)
     plain, *candidates = scores
     chosen, reason = choose_by_scores(plain, candidates, scores, rule)
-    others = [name for name in candidates if name not in (chosen, COMBINATION, CAUTIOUS)]
-    agreement = [(predicted[chosen] == predicted[name]).double().mean().item() for name in others]
-    believed = max(scores[chosen].neighbours, sum(agreement) / len(agreement)) if others else 1.0
-    return Choice(chosen, reason, scores, believed)
+    return Choice(chosen, reason, scores)
 
 
 def asks_for_caution(predicted: Mapping[str, Int[Tensor, " m"]], rule: Rule = RULE) -> bool:
