@@ -1,9 +1,7 @@
 """The suite of hard cases: what it holds, and the tables that the benchmarks make of it."""
 
 import os
-import warnings
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -49,35 +47,6 @@ def test_proportions_fall_from_the_first_class_to_the_last_by_the_ratio(hard_cas
 def test_scanned_digits_are_read(hard_cases: ModuleType) -> None:
     cases = list(hard_cases.scanned(DATA / "digits"))
     assert {case.source.shape for case in cases} == {(1, 16, 16)}
-
-
-@pytest.mark.slow
-def test_the_benchmark_tells_what_auto_chose(hard_cases: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    import choosing
-
-    wanted = ("clouds → turned by 30°", "clouds → five rows moved", "clouds → pure noise")
-    cases = [case for case in hard_cases.gaussians() if case.name in wanted]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        outcomes = [choosing.run(replace(case, options={**case.options, "steps": 60}), 0) for case in cases]
-    turned, few, noise = outcomes
-    assert turned.accuracies is not None
-    assert turned.gain == turned.accuracies[turned.chosen] - turned.accuracies[0]
-    assert turned.regret == max(turned.accuracies) - turned.accuracies[turned.chosen]
-    assert few.verdict == "refused"
-    assert few.kind == "too few examples"
-    assert len(few.accuracies or []) == len(choosing.NAMES)
-    assert noise.accuracies is None
-    assert choosing.row(noise).count("–") == len(choosing.NAMES) + 2
-    choosing.print_sums(outcomes)
-    choosing.print_criteria([turned])
-    choosing.print_seeds({0: outcomes, 1: [few]})
-    told = capsys.readouterr().out
-    assert told.startswith("\n3 cases: ")
-    assert "mean calibration error" in told
-    assert "| 1 | 0 | 0 | 0 | 1 |" in told
-    assert told.splitlines()[-1].startswith(f"| all | {int(turned.verdict == 'helped')} | 0 | ")
-    assert f"| always source-only | – | {max(turned.accuracies) - turned.accuracies[0]:.2f} |" in told
 
 
 def test_the_benchmark_of_suggestions_labels_what_was_suggested(hard_cases: ModuleType) -> None:
