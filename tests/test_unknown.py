@@ -13,7 +13,15 @@ from conftest import Command
 from jointadapt import AdaptedClassifier, Model, from_arrays, train
 from jointadapt.errors import UserError
 from jointadapt.evaluation.open_set import evaluate_open_set, harmonic_mean
-from jointadapt.selection.unknown_classes import PASSED_ON, ROUNDS, Graph, best_threshold, doubt, fit_unknown_classes
+from jointadapt.selection.unknown_classes import (
+    PASSED_ON,
+    ROUNDS,
+    Graph,
+    best_threshold,
+    doubt,
+    fit_unknown_classes,
+    otsu,
+)
 
 FLOAT32 = 1e-5
 HALF = 2e-2  # of a score: examples are kept in float16, and neighbours may change places
@@ -124,6 +132,19 @@ def test_the_threshold_has_the_highest_harmonic_mean() -> None:
     found = best_threshold(known, unknown)
     assert h(found) == pytest.approx(max(map(h, torch.cat([known, unknown]).tolist())))
     assert best_threshold(torch.full((5,), 0.3), torch.full((5,), 0.3)) == pytest.approx(0.3)
+
+
+def test_otsu_parts_two_groups_where_their_means_differ_most() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.cat([torch.rand(30, generator=generator) / 2, 0.4 + torch.rand(12, generator=generator) / 2])
+
+    def between(cut: float) -> float:
+        low, high = scores[scores <= cut].double(), scores[scores > cut].double()
+        return len(low) * len(high) * (low.mean() - high.mean()).item() ** 2
+
+    cuts = scores.sort().values[:-1].tolist()
+    assert between(otsu(scores)) == pytest.approx(max(map(between, cuts)), rel=1e-6)
+    assert otsu(torch.full((9,), 0.3)) == pytest.approx(0.3, abs=1e-6)
 
 
 # Evaluation

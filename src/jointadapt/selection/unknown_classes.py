@@ -4,7 +4,8 @@ A classifier cannot say: adaptation pulls examples of unknown classes into the k
 confidence of examples of known classes falls as well. What stays is the shape of the data. Each labelled source
 example casts a vote for its class; votes pass from neighbour to neighbour, through source and target alike, so that
 they follow a known class along a shift. Examples of a class that nobody voted for get few votes, or get them from
-several classes at once. Where to draw the line is found by a rehearsal: each known class in turn loses its votes.
+several classes at once. Where to draw the line is found half by a rehearsal, in which each known class in turn loses
+its votes, and half by the gap in the target's scores.
 """
 
 from collections.abc import Iterator, Mapping
@@ -150,7 +151,9 @@ def fit_unknown_classes(
 ) -> UnknownClasses:
     """Return the score for examples like these, and its threshold.
 
-    Every class has as many votes as any other, however many examples it has.
+    Every class has as many votes as any other, however many examples it has. The threshold is the mean of the one that
+    a rehearsal finds and the one that parts the target's scores in two best (`otsu`). Where too few target examples can
+    rehearse, it is the score that 5 % of the source examples exceed, each scored without its own label.
 
     Args:
         source, target: rows of numbers, the source's with their labels.
@@ -178,7 +181,7 @@ def fit_unknown_classes(
     unknown = torch.cat([known[:0], *_rehearsals(graph, first, votes[n:], usual)])
     clear = known[_clear(known, votes[n:].argmax(1))]
     if min(len(clear), len(unknown)) >= FEWEST_REHEARSED:
-        threshold = best_threshold(clear, unknown)
+        threshold = (best_threshold(clear, unknown) + otsu(known)) / 2
     else:
         threshold = held_out.quantile(1 - FALSE_ALARMS).item()
     return UnknownClasses(center, scale, x, graph.widths, votes, usual, threshold, held_out)
@@ -216,3 +219,19 @@ def best_threshold(known: Float[Tensor, " n"], unknown: Float[Tensor, " m"]) -> 
     above = 1 - torch.searchsorted(unknown.double().sort().values, cuts, right=True) / len(unknown)
     h = 2 * below * above / (below + above).clamp_min(TINY)
     return round(cuts[h.argmax()].item(), 6)
+
+
+def otsu(scores: Float[Tensor, " n"]) -> float:
+    """Return the threshold that parts scores into the two groups whose means differ most: max n₁ n₂ (μ₁ − μ₂)².
+
+    Source: Otsu, IEEE Transactions on Systems, Man, and Cybernetics, 1979, Eq. (14).
+
+    >>> otsu(torch.tensor([0.0, 0.1, 0.8, 1.0]))
+    0.45
+    """
+    ordered = scores.double().sort().values
+    below = torch.arange(1, len(ordered))
+    above, sums = len(ordered) - below, ordered.cumsum(0)[:-1]
+    between = below * above * (sums / below - (ordered.sum() - sums) / above).square()
+    cut = int(between.argmax())
+    return round((ordered[cut] + ordered[cut + 1]).item() / 2, 6)
