@@ -14,12 +14,12 @@ from statistics import mean
 
 import numpy as np
 import torch
-from families import ROOT, gas_sensors, hearts, photograph_features, small_digits
+from families import ROOT, hearts, photograph_features, small_digits
 from hard_cases import imbalanced
 from torch import Tensor
 
 from jointadapt import train
-from jointadapt.data import Domain
+from jointadapt.data import Domain, read_domain
 from jointadapt.diagnostics.class_shares import held_out_probabilities, shares_by_confusion
 
 METHODS = ("source-only", "jan", "mcc")
@@ -44,9 +44,8 @@ def label_shift_cases() -> Iterator[Case]:
     hospitals = hearts(ROOT).domains
     for source, target in HOSPITALS:
         yield f"hearts, {source} → {target}", hospitals[source], hospitals[target]
-    batches = gas_sensors(ROOT).domains
     for source, target in (("batch1", "batch2"), ("batch4", "batch5"), ("batch6", "batch8")):
-        yield f"gas sensors, {source} → {target}", batches[source], batches[target]
+        yield f"gas sensors, {source} → {target}", _batch(source), _batch(target)
     digits = [*small_digits(ROOT).domains.values()]
     yield "small digits, 10:1", digits[0], _ten_to_one(digits[1])
     pictures = photograph_features(ROOT).domains
@@ -62,13 +61,16 @@ def partial_cases() -> Iterator[Case]:
             kept = range(first, first + 5)
             name = f"photographs, {source} → {target}, classes {first + 1}–{first + 5} of 10"
             yield name, pictures[source], _of_classes(pictures[target], kept)
-    batches = gas_sensors(ROOT).domains
     for source, target in MISSING_GASES:
-        yield f"gas sensors, {source} → {target}, which lacks gas 6", batches[source], batches[target]
+        yield f"gas sensors, {source} → {target}, which lacks gas 6", _batch(source), _batch(target)
     for source, target in REMOVED_GASES:
-        names = sorted(batches[target].classes)[1:3]
-        kept = [i for i, name in enumerate(batches[target].classes) if name not in names]
-        yield f"gas sensors, {source} → {target} without two", batches[source], _of_classes(batches[target], kept)
+        drifted = _batch(target)
+        kept = [i for i, name in enumerate(drifted.classes) if name not in sorted(drifted.classes)[1:3]]
+        yield f"gas sensors, {source} → {target} without two", _batch(source), _of_classes(drifted, kept)
+
+
+def _batch(name: str) -> Domain:
+    return read_domain(ROOT / "families" / "gas_sensors" / f"{name}.npz")
 
 
 def _ten_to_one(domain: Domain) -> Domain:
@@ -101,6 +103,7 @@ def main() -> None:
     parser.add_argument("table", choices=MODES)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--only", nargs="+", default=[""], help="cases whose name holds one of these")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -111,7 +114,8 @@ def main() -> None:
     )
     print("|:---|" + "---:|" * (len(trained) + 1))
     columns = []
-    for name, source, target in label_shift_cases() if arguments.table == "label-shift" else partial_cases():
+    cases = label_shift_cases() if arguments.table == "label-shift" else partial_cases()
+    for name, source, target in (case for case in cases if any(word in case[0] for word in arguments.only)):
         accuracies, shares = [], ()
         for method, mode in trained:
             found = []
