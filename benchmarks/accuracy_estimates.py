@@ -4,7 +4,7 @@
 
 The pool holds a file `.pt` for each case: a dictionary with `family`, `case`, `kind`, `source` (n, d),
 `source_labels` (n,), `held` (n,) bool, `target` (m, d), `target_labels` (m,), −1 unknown, `classes`, and
-`probabilities`: model → {"held": (h, c), "target": (m, c)}; `benchmarks/left_out.py` writes it. The parts of the
+`probabilities`: model → {"held": (h, c), "target": (m, c)}; `benchmarks/pool.py` writes it. The parts of the
 estimates are measured once, and kept in FILE (JSON).
 
 Beside the pool's models their combination, the mean of their probabilities, is judged: it is what `auto` mostly uses.

@@ -15,11 +15,10 @@ from jointadapt.errors import UserError
 from jointadapt.experiment.prepare import Prepared
 from jointadapt.experiment.run import Run, train_method
 from jointadapt.experiment.session import Session
-from jointadapt.runs.reading import read_predicted
+from jointadapt.runs.reading import TWINS, read_predicted
 from jointadapt.runs.summary import AccuracyEstimate
 from jointadapt.selection.criteria import hold_out
 
-PLACE = "estimate"
 PLAIN = {"method": BASELINE, "trade_off": "auto", "align": "no"}
 WITNESSES = (BASELINE, "mcc", "jan+mcc")  # whose agreement with the twin is looked at
 NONE_TO_HOLD_OUT = "every class of the source has one example, and none can be held out"
@@ -120,7 +119,7 @@ def _without(session: Session, held: Tensor) -> Session:
         "unknown": False,
     }
     small = replace(session, data=replace(session.data, source=source))
-    return small.within(PLACE, **options)
+    return small.within(TWINS, **options)
 
 
 def _input_rows(data: Prepared, counted: Tensor) -> Rows:

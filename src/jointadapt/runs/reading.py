@@ -21,6 +21,7 @@ from jointadapt.runs.summary import Summary, TradeOffSearch, search_from_json
 
 Record = dict[str, Any]
 CANDIDATES_FOLDER = "candidates"  # the folder below a run of `auto` that holds the runs it compares
+TWINS = "estimate"  # the folder below a run of what was trained to estimate its accuracy: no runs to be found
 T = TypeVar("T")
 
 
@@ -306,6 +307,7 @@ def find_readable_runs(folders: Sequence[str | Path]) -> tuple[list[FinishedRun]
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder; give run folders, or a folder that holds some.")
         summaries = sorted(folder.rglob("summary.json"), key=lambda path: (len(path.parts), path))
+        summaries = [path for path in summaries if TWINS not in path.relative_to(folder).parts]
         beside = [path.parent for path in summaries if (path.parent / "config.toml").is_file()]
         if not beside:
             raise UserError(
