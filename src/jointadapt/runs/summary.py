@@ -11,6 +11,7 @@ from jointadapt.runtime.json_text import Number
 from jointadapt.selection.sources import SourceWeight
 
 FORMAT = 2  # format 1 said no version; it is read as it is
+OPTIONAL = ("standardized", "sources", "class_shares", "few_labels", "unknown", "accuracy_estimate")
 OF_AUTO = ("chosen", "candidates", "diagnosis", "calibration")
 
 
@@ -242,19 +243,11 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON has it, with the version of its format."""
         found = {"format": FORMAT, **asdict(self)}
-        left_out = () if self.chosen else OF_AUTO
-        if self.standardized == "no":
-            left_out += ("standardized",)
-        if not self.sources:
-            left_out += ("sources",)
-        if self.class_shares is None:
-            left_out += ("class_shares",)
-        if self.few_labels is None:
-            left_out += ("few_labels",)
-        if self.unknown is None:
-            left_out += ("unknown",)
-        if self.accuracy_estimate is None:
-            left_out += ("accuracy_estimate",)
+        for scores in found["candidates"].values():
+            if scores["beyond_chance"] is None:  # it was not scored when this was written
+                del scores["beyond_chance"]
+        left_out = [name for name in OPTIONAL if getattr(self, name) in (None, "no", ())]
+        left_out += () if self.chosen else OF_AUTO
         return {name: value for name, value in found.items() if name not in left_out}
 
     @classmethod
