@@ -290,7 +290,8 @@ class AdaptedClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class of each row, (n,); `unknown_label_` for rows of none, where they are told."""
-        named = self.classes_[self.predict_proba(X).argmax(1)]
+        probabilities = self.predict_proba(X)  # which tells whether there is anything fitted
+        named = self.classes_[probabilities.argmax(1)]
         if self.unknown_label_ is None:
             return named
         return np.where(self.unknown_score(X) > self.unknown_threshold_, self.unknown_label_, named)
