@@ -78,6 +78,7 @@ def _of_run(run: str, given: dict[str, Any], json_: bool) -> None:
     if not first_process():
         return
     found = summary.accuracy_estimate
+    assert found is not None
     if json_:
         print_json({**dataclasses.asdict(found), "accuracy": summary.accuracy, "run": run})
         return

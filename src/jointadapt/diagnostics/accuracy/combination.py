@@ -165,8 +165,8 @@ def combine(parts: Parts, held: int, target: int) -> AccuracyEstimate:
     if why:
         return untold(why, value, shown)
     words = f"Expected target accuracy: {100 * value:.0f} % (90 % interval {100 * low:.0f} to {100 * high:.0f} %)."
-    numbers = (round(100 * x, 1) for x in (value, low, high))
-    return AccuracyEstimate(True, *numbers, 100 * value, shown, f"{words} {ASSUMES}")
+    told, lowest, highest = (round(100 * x, 1) for x in (value, low, high))
+    return AccuracyEstimate(True, told, lowest, highest, 100 * value, shown, f"{words} {ASSUMES}")
 
 
 def untold(why: str, assumed: float = 1.0, parts: dict[str, float] | None = None) -> AccuracyEstimate:
