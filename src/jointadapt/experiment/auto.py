@@ -10,7 +10,7 @@ from jointadapt.config import BASELINE
 from jointadapt.data.domain import some_rows
 from jointadapt.diagnostics.shift_kind import Diagnosis, diagnose
 from jointadapt.evaluation.calibration import calibration_error, softening_temperature, tempered
-from jointadapt.experiment.candidates import CORRECTED, predicted_by, train_again, train_candidates
+from jointadapt.experiment.candidates import CORRECTED, in_words, predicted_by, train_again, train_candidates
 from jointadapt.experiment.estimate import estimate_chosen
 from jointadapt.experiment.few_labels import judge_by_labels, without_labels
 from jointadapt.experiment.run import Run, compare_with, read_finished
@@ -133,7 +133,7 @@ def _become(session: Session, chosen: Run, estimate: AccuracyEstimate) -> tuple[
 
 def _describe_choice(session: Session, choice: Choice, baseline: Run, predicted: Tensor) -> dict[str, Any]:
     """Return the summary's fields about the choice: the verdict, and the comparison with source-only."""
-    against = compare_with(baseline, predicted, session.data, choice.chosen)
+    against = compare_with(baseline, predicted, session.data, in_words(choice.chosen))
     compared = "" if choice.chosen == BASELINE else " " + against["verdict"]
     verdict = choice.reason + compared
     return {"method": f"{AUTO}: {choice.chosen}", **against, "verdict": verdict, "chosen": choice.chosen}

@@ -48,6 +48,20 @@ def train_again(session: Session, name: str, compared: Mapping[str, Run]) -> Run
     return join_runs(_within(session, name), [runs[each] for each in members], runs[BASELINE])
 
 
+def in_words(name: str) -> str:
+    """Return a candidate's name as a sentence begins with it.
+
+    >>> in_words("combination"), in_words("mcc moved")
+    ('The combination', 'mcc on the moved source')
+    """
+    words = {
+        COMBINATION: "The combination",
+        CAUTIOUS: "The cautious combination",
+        CORRECTED: "Source-only with its prior moved",
+    }
+    return words.get(name, name.replace(" moved", " on the moved source"))
+
+
 def predicted_by(runs: Mapping[str, Run], target: Domain) -> dict[str, Tensor]:
     """Return the class of each target example (m,) by each run that has a folder."""
     return {name: read_predicted(run.folder, target) for name, run in runs.items() if run.folder is not None}
