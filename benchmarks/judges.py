@@ -20,9 +20,9 @@ from jointadapt.diagnostics.class_shares import estimate_class_shares
 from jointadapt.diagnostics.shift_kind import diagnose
 from jointadapt.discrepancy.domain_classifier import density_ratio, fit_linear
 from jointadapt.discrepancy.moments import find_moments, match_columns
-from jointadapt.experiment.candidates import CORRECTED
+from jointadapt.experiment.candidates import CORRECTED, ONE_CLASS
 from jointadapt.selection.criteria import deep_embedded_validation, entropy, information, neighbourhood_density
-from jointadapt.selection.models import CAUTIOUS, COMBINATION, Score, nearest, score_models
+from jointadapt.selection.models import CAUTIOUS, COMBINATION, Score, nearest, score_models, seems_one_class
 
 MEMBERS = ("source-only", "mcc", "jan+mcc", "shot", "source-only@moments", "mcc@moments")  # of auto's combination
 CAREFUL = MEMBERS[:2]
@@ -95,6 +95,8 @@ def judge(record: Mapping[str, Any]) -> Judged:
         moved = single["source-only"] * estimate_class_shares(x_s, y_s, x_t, record["classes"]).ratio
         models[CORRECTED] = moved / moved.sum(1, keepdim=True)
     predicted = {name: probabilities.argmax(1) for name, probabilities in models.items()}
+    if kind == "covariate shift" and seems_one_class(x_s, y_s, x_t, predicted["source-only"]):
+        kind = ONE_CLASS
     near = nearest(x_t)
     agreeing = {name: (found[near] == found[:, None]).double().mean(1) for name, found in predicted.items()}
     differences = {name: each - agreeing["source-only"] for name, each in agreeing.items()}

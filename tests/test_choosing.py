@@ -17,13 +17,20 @@ from jointadapt.experiment.candidates import CORRECTED
 from jointadapt.methods.registry import CANDIDATES
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import read_run
-from jointadapt.selection.models import CAUTIOUS, COMBINATION, choose_model, class_geometry, nearest, score_models
+from jointadapt.selection.models import (
+    CAUTIOUS,
+    COMBINATION,
+    choose_model,
+    class_geometry,
+    nearest,
+    score_models,
+    seems_one_class,
+)
 
 CORNERS = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 4.0]])
 FAST = {"backbone": "mlp", "bottleneck": 32, "dropout": 0.0, "steps": 150, "report": False}
 ROUNDING = 1e-9
 PER_MILLE = 0.1
-FEW = 2.0  # percent of a hundred rows
 FEW_ROWS = 0.12  # how far shares estimated from 200 rows may lie from the truth
 
 
@@ -296,16 +303,26 @@ def test_auto_moves_the_prior_where_shares_alone_differ():
     assert summary.accuracy >= summary.baseline.evaluation.accuracy - PER_MILLE
 
 
-def test_auto_is_cautious_where_classes_are_missing():
+def test_one_class_is_seen_where_another_classifier_agrees():
+    (x, y), (u, v) = clouds(), clouds(seed=1)
+    one = u[v == 1]
+    ones = torch.ones(len(one), dtype=torch.long)
+    assert seems_one_class(x, y, one, ones)
+    assert not seems_one_class(x, y, one, 2 * ones)  # source-only has collapsed: it is not agreed with
+    assert not seems_one_class(x, y, u, torch.ones_like(v))
+    assert not seems_one_class(x, y, u, v)
+    assert not seems_one_class(x, torch.ones_like(y), one, ones)
+
+
+def test_auto_trains_nothing_where_the_target_holds_one_class():
     (x, y), (u, v) = clouds(), clouds(seed=1)
     one = v == 1
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(.*)not in the target", UserWarning)
         run = train((x, y), (u[one] + 1, v[one]), method="auto", **FAST)
-    assert run.summary.chosen == CAUTIOUS
-    assert run.model.members == 2
-    assert run.summary.accuracy >= run.summary.baseline.evaluation.accuracy - FEW
-    assert run.summary.candidates[COMBINATION].evaluation.accuracy < run.summary.accuracy
+    assert run.summary.chosen == "source-only"
+    assert run.summary.verdict.startswith("Kept source-only: it gives nearly all target examples one class, and ")
+    assert run.summary.candidates == {}
 
 
 @pytest.mark.parametrize("case", ["five rows", "as they are"])

@@ -10,7 +10,7 @@ from jointadapt.config import BASELINE
 from jointadapt.data.domain import some_rows
 from jointadapt.diagnostics.shift_kind import Diagnosis, diagnose
 from jointadapt.evaluation.calibration import calibration_error, softening_temperature, tempered
-from jointadapt.experiment.candidates import CORRECTED, in_words, predicted_by, train_again, train_candidates
+from jointadapt.experiment.candidates import CORRECTED, ONE_CLASS, in_words, predicted_by, train_again, train_candidates
 from jointadapt.experiment.estimate import estimate_chosen
 from jointadapt.experiment.few_labels import judge_by_labels, without_labels
 from jointadapt.experiment.run import Run, compare_with, read_finished
@@ -19,9 +19,13 @@ from jointadapt.experiment.unknown import describe_unknown, told_unknown
 from jointadapt.methods.registry import AUTO
 from jointadapt.runs.model import Model
 from jointadapt.runs.summary import AccuracyEstimate, Calibration, DiagnosisSummary, FewLabels, ModelScores
-from jointadapt.selection.models import CAUTIOUS, COMBINATION, Choice, choose_model, score_models
+from jointadapt.selection.models import CAUTIOUS, COMBINATION, Choice, choose_model, score_models, seems_one_class
 
 COMPARED_ROWS = 2_000  # of each domain, by which the models are compared
+ONE_CLASS_WORDS = (
+    "it gives nearly all target examples one class, and a logistic regression on the same rows agrees; adapting would "
+    "spread them over the other classes."
+)
 
 
 def choose_method(session: Session, baseline: Run) -> Run:
@@ -34,9 +38,10 @@ def choose_method(session: Session, baseline: Run) -> Run:
         return read_finished(session)
     rows = _input_features(session)
     diagnosis = diagnose(*rows, session.config.seed, _compared_groups(session))
-    runs = train_candidates(without_labels(session), baseline, diagnosis.kind)
+    kind = _kind_seen(session, rows, diagnosis, baseline)
+    runs = train_candidates(without_labels(session), baseline, kind)
     predicted = predicted_by(runs, session.data.target)
-    choice = _choose(session, rows, diagnosis, predicted)
+    choice = _choose(session, rows, ONE_CLASS_WORDS if kind == ONE_CLASS else str(diagnosis), predicted)
     choice, judged = session.fabric.broadcast(judge_by_labels(session, runs, predicted, choice))
     used, trained = runs[choice.chosen], [*runs.values()]
     if session.data.given is not None:
@@ -59,6 +64,15 @@ def choose_method(session: Session, baseline: Run) -> Run:
     session.folder.write_summary(summary)
     session.wait()
     return Run(model, summary, session.folder.path)
+
+
+def _kind_seen(session: Session, rows: tuple[Tensor, Tensor, Tensor], diagnosis: Diagnosis, baseline: Run) -> str:
+    """Return the kind of shift, as the diagnosis has it, or as source-only's predictions show it."""
+    if diagnosis.kind != "covariate shift":
+        return diagnosis.kind
+    own = predicted_by({BASELINE: baseline}, session.data.target)[BASELINE]
+    alone = seems_one_class(*rows, own[_compared_rows(session)[1]])
+    return ONE_CLASS if session.fabric.broadcast(alone) else diagnosis.kind
 
 
 def _compared_rows(session: Session) -> tuple[Tensor, Tensor]:
@@ -89,18 +103,18 @@ def _input_features(session: Session) -> tuple[Tensor, Tensor, Tensor]:
 def _choose(
     session: Session,
     rows: tuple[Tensor, Tensor, Tensor],
-    diagnosis: Diagnosis,
+    words: str,
     predicted: Mapping[str, Tensor],
 ) -> Choice:
     """Return the choice by the input features and each model's predictions; the baseline where none was trained."""
     if len(predicted) == 1:
-        return Choice(BASELINE, f"Kept {BASELINE}: {diagnosis}", {})
+        return Choice(BASELINE, f"Kept {BASELINE}: {words}", {})
     _, some = _compared_rows(session)
     own = {name: classes[some] for name, classes in predicted.items()}
     if CORRECTED not in own:
         return choose_model(*rows, own, _compared_groups(session))
     scores = score_models(*rows, own, _compared_groups(session))
-    reason = f"Took {BASELINE} with its prior moved to the target's estimated class shares: {diagnosis}"
+    reason = f"Took {BASELINE} with its prior moved to the target's estimated class shares: {words}"
     return Choice(CORRECTED, reason, scores)
 
 

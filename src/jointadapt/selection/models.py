@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from jointadapt.discrepancy.distances import squared_distances
+from jointadapt.discrepancy.domain_classifier import fit_linear
 from jointadapt.methods.registry import BASELINE, method_title
 
 COMBINATION = "combination"  # of all models: the mean of their probabilities
@@ -40,6 +41,7 @@ class Rule:
             left of it.
         lost: how much of the agreement beyond chance adapting may cost.
         moved: how far the combination may move the class shares from MCC's, if MCC does not move source-only's as far.
+        alone: the share of the target's examples that have to be in one class for it to seem the only one.
     """
 
     geometry_weight: float = 0.2
@@ -50,6 +52,7 @@ class Rule:
     agreement: float = 0.5
     lost: float = 0.1
     moved: float = 0.1
+    alone: float = 0.9
 
 
 RULE = Rule()
@@ -147,6 +150,34 @@ def asks_for_caution(predicted: Mapping[str, Int[Tensor, " m"]], rule: Rule = RU
     )
     far, near = ((mcc - other).abs().sum().item() / 2 for other in (mean, plain))
     return far > rule.moved > near
+
+
+def seems_one_class(
+    source: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    target: Float[Tensor, "m d"],
+    predicted: Int[Tensor, " m"],
+    rule: Rule = RULE,
+) -> bool:
+    """Return whether the target seems to hold one class alone, whose examples adapting would spread over the others.
+
+    Source-only gives nearly all examples one class, and a logistic regression on the input rows, which errs otherwise
+    than a network does, agrees on as many. With a network that a shift has made collapse it does not.
+
+    Args:
+        source, labels, target: as of `choose_model`.
+        predicted: the class of each target example by source-only.
+
+    >>> x = torch.tensor([[0.0], [1.0], [4.0], [5.0]])
+    >>> y = torch.tensor([0, 0, 1, 1])
+    >>> seems_one_class(x, y, x[:2], y[:2]), seems_one_class(x, y, x, y), seems_one_class(x, y, x[:2], y[2:])
+    (True, False, False)
+    """
+    share = torch.bincount(predicted).max().item() / len(predicted)
+    if share < rule.alone or len(labels.unique()) < 2:
+        return False
+    other = torch.from_numpy(fit_linear(source, labels, strength=0.1, iterations=200).predict(target.double().numpy()))
+    return (other == predicted).double().mean().item() >= rule.alone
 
 
 def score_models(
