@@ -27,7 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from jointadapt.config import BASELINE
-from jointadapt.experiment.candidates import CORRECTED, UNTRAINED
+from jointadapt.experiment.candidates import CORRECTED, TOO_LITTLE, UNTRAINED
 from jointadapt.selection.models import CAUTIOUS, COMBINATION, RULE, Rule, asks_for_caution, choose_by_scores
 
 OLD = ("mcc", "jan+mcc", "im")  # the candidates of the rule before
@@ -89,7 +89,7 @@ def auto(case: Judged, rule: Rule = RULE) -> str:
 def old_rule(case: Judged) -> str:
     """Return what `auto` used before: the best of three by neighbours + 0.2 · geometry, by two standard errors."""
     matched = [name for name in OLD if case.scores[name].geometry >= 0.6]
-    if case.diagnosis in UNTRAINED or not matched:
+    if case.diagnosis in TOO_LITTLE or not matched:  # it did not ask whether the target holds one class
         return BASELINE
     best = max(matched, key=lambda name: case.scores[name].total())
     clear = case.scores[best].total() - case.scores[BASELINE].total() > 2 * case.errors[best]

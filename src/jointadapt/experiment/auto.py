@@ -114,6 +114,8 @@ def _choose(
     if CORRECTED not in own:
         return choose_model(*rows, own, _compared_groups(session))
     scores = score_models(*rows, own, _compared_groups(session))
+    if fault := scores[CORRECTED].fault(scores[BASELINE]):
+        return Choice(BASELINE, f"Kept {BASELINE}: with its prior moved, {fault}.", scores)
     reason = f"Took {BASELINE} with its prior moved to the target's estimated class shares: {words}"
     return Choice(CORRECTED, reason, scores)
 

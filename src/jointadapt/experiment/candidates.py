@@ -15,7 +15,8 @@ from jointadapt.runs.reading import CANDIDATES_FOLDER, folder_of, read_predicted
 from jointadapt.selection.models import CAUTIOUS, COMBINATION, UNBALANCED, asks_for_caution
 
 ONE_CLASS = "one class"  # a kind of shift that is seen in source-only's predictions
-UNTRAINED = ("too few examples", "none found", ONE_CLASS)  # kinds of shift for which no candidate is trained
+TOO_LITTLE = ("too few examples", "none found")  # kinds of shift for which there is nothing to be adapted, or by
+UNTRAINED = (*TOO_LITTLE, ONE_CLASS)  # kinds for which no candidate is trained
 CORRECTED = "source-only, shares corrected"  # the one candidate where label shift alone explains the difference
 MOVED = (BASELINE, "mcc")  # methods that are trained on the source moved onto the target, too
 
