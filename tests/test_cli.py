@@ -40,7 +40,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _train(*options: object, source: str = "s.npz", target: str = "t.npz") -> tuple[object, ...]:
     defaults = IMAGES if source in ("cams", "webs") else ARRAYS
-    return ("train", "--source", source, "--target", target, "--out", "run", *defaults, *options)
+    first = () if "--source" in options else ("--source", source)  # given twice it would be two sources
+    return ("train", *first, "--target", target, "--out", "run", *defaults, *options)
 
 
 def _rows(text: str) -> list[dict[str, str]]:

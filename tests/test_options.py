@@ -108,7 +108,7 @@ def test_every_option_of_a_run_says_what_it_decides() -> None:
     }
     assert {name for name, kind in kinds.items() if kind == MACHINE} == {
         *("baseline", "report", "device", "devices", "num_nodes", "recompute_chunks", "channels_last", "compile"),
-        *("workers", "checkpoint_every"),
+        *("workers", "checkpoint_every", "estimate"),
     }
     assert all(option.help for option in RUN_OPTIONS.values())
 
