@@ -44,7 +44,7 @@ def floored(shares: Tensor) -> Tensor:
     """Return shares of which none is less than `LEAST_SHARE`, in sum 1 again.
 
     >>> floored(torch.tensor([0.0, 1.0]))
-    tensor([9.9900e-04, 9.9900e-01])
+    tensor([0.0010, 0.9990])
     """
     raised = shares.clamp_min(LEAST_SHARE)
     return raised / raised.sum()

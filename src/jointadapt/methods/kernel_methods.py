@@ -89,6 +89,7 @@ class WeighedKernelMethod(KernelMethod):
 def certainty(logits: Tensor) -> Tensor:
     """Return 1 − H(p)/log C of each row's probabilities, from 0 to 1, without gradient; never quite 0.
 
+    >>> import torch
     >>> certainty(torch.tensor([[0.0, 0], [99, 0]]))
     tensor([1.0000e-06, 1.0000e+00])
     """

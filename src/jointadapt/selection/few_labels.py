@@ -122,7 +122,7 @@ def of_labels(
 ) -> Float[Tensor, " l"]:
     """Return q(y_i | x_i) of each label, q ∝ p^sharpening, in float64.
 
-    >>> of_labels(torch.tensor([[0.8, 0.2]]), torch.tensor([1]), 2).item() - 0.04 / 0.68 < 1e-6
+    >>> of_labels(torch.tensor([[0.8, 0.2]]), torch.tensor([1]), 2.0).item() - 0.04 / 0.68 < 1e-6
     True
     """
     logits = sharpening * probabilities.double().clamp_min(torch.finfo(torch.float64).tiny).log()

@@ -89,7 +89,7 @@ def doubt(votes: Float[Tensor, "n c"], usual: float | None = None) -> Float[Tens
     u, the `usual` number of votes, has the score ½; q are the votes as shares.
 
     >>> votes = torch.tensor([[3.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
-    >>> doubt(votes, usual=1.0), doubt(votes)
+    >>> doubt(votes, usual=1.0), doubt(votes).round(decimals=3)
     (tensor([0.2500, 0.5000, 1.0000]), tensor([0., 1., 1.]))
     """
     if usual is not None:
@@ -211,7 +211,7 @@ def best_threshold(known: Float[Tensor, " n"], unknown: Float[Tensor, " m"]) -> 
     """Return the threshold of the highest harmonic mean of two shares: known at or below it, unknown above it.
 
     >>> best_threshold(torch.tensor([0.1, 0.2, 0.6]), torch.tensor([0.4, 0.8, 0.9, 1.0]))
-    0.3
+    0.7
     """
     scores = torch.cat([known, unknown]).double().unique()
     cuts = (scores[:-1] + scores[1:]) / 2 if len(scores) > 1 else scores

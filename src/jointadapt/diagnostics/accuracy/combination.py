@@ -144,6 +144,7 @@ def estimate_accuracy(
     the source's classes, or where the interval would hold nearly everything. A swap of labels on equal examples is seen
     by nothing. Raises a `UserError` for tensors that do not fit each other. Exact and deterministic; O(min(m, 1000)³).
 
+    >>> import torch
     >>> p = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).repeat(10, 1)
     >>> y = torch.tensor([0, 1]).repeat(10)
     >>> found = estimate_accuracy(p, y, p, others=[p.argmax(1)])
