@@ -1,6 +1,6 @@
 """How well the target accuracy of adapted models is estimated without target labels, on families that were left out.
 
-    python benchmarks/accuracy_estimates.py --pool DIR [--parts FILE] [--plot docs/accuracy-estimates.png]
+    python benchmarks/accuracy_estimates.py --pool DIR [--parts FILE] [--plot docs/images/accuracy-estimates.png]
 
 The pool holds a file `.pt` for each case: a dictionary with `family`, `case`, `kind`, `source` (n, d),
 `source_labels` (n,), `held` (n,) bool, `target` (m, d), `target_labels` (m,), −1 unknown, `classes`, and

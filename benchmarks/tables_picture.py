@@ -1,6 +1,6 @@
-"""Draw docs/tables.png: two tables as people have them, and the numbers that the network gets of both.
+"""Draw docs/images/tables.png: two tables as people have them, and the numbers that the network gets of both.
 
-python benchmarks/tables_picture.py docs/tables.png
+python benchmarks/tables_picture.py docs/images/tables.png
 """
 
 import sys

@@ -20,14 +20,14 @@ def blocks(page: str, language: str) -> list[str]:
 
 def test_the_help_of_train_stands_in_the_docs():
     shown = CliRunner().invoke(cli, ["train", "--help"], prog_name="jointadapt", terminal_width=110).output
-    run, mark, _ = shown.partition("\nOptions of ")  # a method's own stand in docs/methods.md
+    run, mark, _ = shown.partition("\nOptions of ")  # a method's own stand in docs/theory/methods.md
     assert mark
-    assert blocks("docs/usage.md", "text") == [run], "paste the run's options from: jointadapt train --help"
+    assert blocks("docs/guides/usage.md", "text") == [run], "paste the run's options from: jointadapt train --help"
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_and_its_options_are_documented(method):
-    page = (ROOT / "docs/methods.md").read_text("utf-8")
+    page = (ROOT / "docs/theory/methods.md").read_text("utf-8")
     assert f"\n`{method}`\n: " in page
     for option in options_of(method).values():
         name = f"{option.name}=" if option.python_only else option.flag
@@ -45,9 +45,9 @@ def test_the_page_for_scikit_learn_runs():
     """Without the blocks that need a library of others, which test_estimator_in_tools tests."""
     names: dict[str, object] = {}
     with sklearn.config_context():
-        for code in blocks("docs/scikit-learn.md", "python"):
+        for code in blocks("docs/guides/scikit-learn.md", "python"):
             if not code.startswith("# "):
-                exec(compile(code, "docs/scikit-learn.md", "exec"), names)
+                exec(compile(code, "docs/guides/scikit-learn.md", "exec"), names)
 
 
 def test_the_readmes_links_are_there():

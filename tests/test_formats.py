@@ -18,7 +18,7 @@ from scipy.io import savemat
 import jointadapt
 from jointadapt.data import Domain
 
-PAGE = (Path(__file__).parents[1] / "docs/formats.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[1] / "docs/guides/formats.md").read_text("utf-8")
 LINES = re.findall(r"^\|.*\| `((?:read_domain|from_arrays)\(.*\))` \|$", PAGE, re.MULTILINE)
 NAMES = ["age", "pulse", "mass"]
 LIBRARIES = ("pandas", "polars", "pyarrow", "datasets", "anndata", "scipy", "torch", "numpy")

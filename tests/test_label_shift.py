@@ -176,7 +176,7 @@ def test_weights_given_with_the_source_multiply(domains):
 
 
 def test_the_page_of_label_shift_runs():
-    (code,) = blocks("docs/label-shift.md", "python")
+    (code,) = blocks("docs/guides/label-shift.md", "python")
     names: dict[str, object] = {}
-    exec(compile(code.replace("steps=200", "steps=20"), "docs/label-shift.md", "exec"), names)
+    exec(compile(code.replace("steps=200", "steps=20"), "docs/guides/label-shift.md", "exec"), names)
     assert names["shares"].target[0] > 60

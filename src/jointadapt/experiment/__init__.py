@@ -60,7 +60,7 @@ def train(
             `Domain`, or a map-style `Dataset` of (x, y) or the loader of one, whose transforms are kept
             (`from_dataset`); the source's loader says the batch size if nothing else does. Of a frame y may be the name
             of a column, (frame, "species"). Several sources are a list of these, [(x1, y1), (x2, y2)], or a dict of
-            them by name (docs/several-sources.md).
+            them by name (docs/guides/several-sources.md).
         target: likewise; also x alone. Labels found there serve evaluation only. None where it is in the same table as
             the source (`domain_column`, `target_domain`).
         target_labels: labels of some target examples, to train on too: a file (`--target-labels`), item → class, or an

@@ -98,7 +98,7 @@ class Network(nn.Module):
     head is one map for both domains: when a method looks at the target, it is called once with source and target rows
     together, and the statistics of that pooled batch normalise both. A source-only model never sees a target row.
     Statistics of each domain apart would align the domains' means whatever the shift of their labels, and cost JAN
-    accuracy (docs/methods.md has the numbers).
+    accuracy (docs/theory/methods.md has the numbers).
 
     Args:
         frozen: the backbone stays as it is.
