@@ -7,6 +7,7 @@ BIN := .venv/bin
 docs: .venv/.installed-docs
 	JOINTADAPT_CACHE=$(CURDIR)/docs/_build/cache OMP_NUM_THREADS=1 \
 		$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
+	$(BIN)/linkchecker --no-status --no-warnings docs/_build/html/index.html
 	@echo "The site is docs/_build/html/index.html"
 
 demo: .venv/.installed

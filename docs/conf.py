@@ -8,6 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from sphinx.ext import autosummary
 from sphinx_gallery.sorting import ExplicitOrder
 
 HERE = Path(__file__).parent
@@ -33,7 +34,9 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "formulas",
     "mathml",
+    "options_table",
     "repository_links",
+    "short_names",
 ]
 exclude_patterns = ["_build", "_extensions", "_templates"]
 templates_path = ["_templates"]
@@ -44,8 +47,14 @@ myst_heading_anchors = 4
 myst_dmath_double_inline = True
 
 default_role = "py:obj"
+toc_object_entries_show_parents = "hide"
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("Eq.", "Sec.", "et al.,")  # a summary doesn't end at these
 add_module_names = False
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    "exclude-members": "set_fit_request, set_score_request, get_metadata_routing",  # scikit-learn's own words
+}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"

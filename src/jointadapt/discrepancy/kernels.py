@@ -316,7 +316,7 @@ def jan_kernels(
     """Return JAN's kernels for so many layers: five scales on every layer but the last, γ = 1.68 on the last (softmax).
 
     Args:
-        layers: |L|, the number of layers whose kernels are multiplied, 1 or more; the last holds probabilities.
+        layers: the number of layers whose kernels are multiplied, 1 or more; the last holds probabilities.
         bandwidth, scales: of the hidden layers' kernels, as `GaussianKernel` takes them.
         output_bandwidth: of the last layer's single Gaussian.
 
