@@ -26,7 +26,7 @@ ORDER = [
     ("reporting",),
     ("diagnostics",),
     ("experiment",),
-    ("analysis", "comparison", "estimator"),
+    ("analysis", "comparison", "estimator", "exporting"),
     ("cli",),
     ("__main__",),
 ]
@@ -38,7 +38,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PURE_FILES = [file for file in FILES if file.relative_to(PACKAGE).parts[0] in PURE]
 NO_METHODS = ("__init__", "base", "registry", "combined", "kernel_methods")
 METHOD_FILES = [file for file in FILES if file.parent.name == "methods" and file.stem not in NO_METHODS]
-HEAVY = {"torch", "scipy", "torchvision", "timm", "sklearn", "matplotlib"}
+HEAVY = {"torch", "scipy", "torchvision", "timm", "sklearn", "matplotlib", "huggingface_hub"}
 
 
 def room_of(file: Path) -> str:
@@ -129,6 +129,7 @@ VERBS = (
     "predict",
     "evaluate",
     "estimate",
+    "card",
     "suggest-labels",
     "shift",
     "analyze",

@@ -7,6 +7,8 @@ from .discrepancy.kernels import GaussianKernel
 from .estimator import AdaptedClassifier, whole
 from .experiment import resume, train
 from .experiment.annotated import adapt_anndata
+from .exporting.card import model_card
+from .exporting.hub import HubModel
 from .networks.backbone import Backbone
 from .runs.model import Model
 from .two_sample.test import two_sample_test
@@ -16,6 +18,7 @@ __all__ = [
     "AdaptedClassifier",
     "Backbone",
     "GaussianKernel",
+    "HubModel",
     "Model",
     "__version__",
     "adapt_anndata",
@@ -28,6 +31,7 @@ __all__ = [
     "jmmd_unbiased",
     "mmd_biased",
     "mmd_unbiased",
+    "model_card",
     "read_domain",
     "resume",
     "train",

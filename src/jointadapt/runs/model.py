@@ -2,51 +2,33 @@
 
 import copy
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from jointadapt.config import Config, fitting, from_record
-from jointadapt.data import Domain, Preprocessing
+from jointadapt.config import Config
+from jointadapt.data import Domain
 from jointadapt.data.labels import UNKNOWN
 from jointadapt.errors import UserError
 from jointadapt.evaluation.calibration import tempered
 from jointadapt.evaluation.predict import ModelOutputs, network_outputs
-from jointadapt.inputs.pictures import Pictures
-from jointadapt.inputs.pipeline import PREFIX, Inputs, restore_inputs
-from jointadapt.networks.backbone import Backbone
-from jointadapt.networks.backbones import build_backbone
-from jointadapt.networks.ensemble import JoinedHead, join
+from jointadapt.inputs.pipeline import Inputs
+from jointadapt.networks.ensemble import JoinedHead
 from jointadapt.networks.features import FeatureExtractor, PrecomputedFeatures
-from jointadapt.networks.network import Head, Network
+from jointadapt.networks.network import Network
+from jointadapt.runs.model_file import FORMAT, UNKNOWN_PREFIX, ModelFile
 from jointadapt.runtime.files import default_cache, write_atomically
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.random_state import preserved_rng_state
 from jointadapt.runtime.torch_defaults import torch_defaults
 from jointadapt.selection.unknown_classes import UnknownClasses
 
-FORMAT = 2
-UNKNOWN_PREFIX = "unknown."
 ROWS_AT_ONCE = 1024
-# The names of options in files of the first format, which says none.
-RENAMED = {
-    "hidden": "discriminator_width",
-    "head": "second_classifier_width",
-    "memory": "centroid_memory",
-    "pseudo": "pseudo_label_weight",
-    "threshold": "confidence_threshold",
-    "temperature": "mcc_temperature",
-    "sharpness": "sam_rho",
-    "accumulate": "recompute_chunks",
-    "rate_slope": "lr_alpha",
-    "ramp": "trade_off_warm_up",
-}
 
 
 @dataclass(frozen=True)
@@ -141,7 +123,12 @@ class Model:
         return extractor.prepared(domain) if self.network.frozen else extractor.as_rows(domain)
 
     def save(self, path: Path) -> None:
-        """Write weights, classes and what decided the numbers as one safetensors file.
+        """Write weights, classes and what decided the numbers as one safetensors file (`packed`)."""
+        content = self.packed()
+        write_atomically(path, lambda file: file.write(content))
+
+    def packed(self) -> bytes:
+        """Return weights, classes and what decided the numbers as the content of one safetensors file.
 
         Trained on precomputed features it holds the head alone, and of the backbone what its weights are known by.
         """
@@ -168,7 +155,7 @@ class Model:
         tensors |= self.inputs.tensors()
         if self.unknown:
             tensors |= {UNKNOWN_PREFIX + name: tensor for name, tensor in self.unknown.tensors().items()}
-        write_atomically(path, lambda file: file.write(save(tensors, {"jointadapt": json.dumps(about)})))
+        return save(tensors, {"jointadapt": json.dumps(about)})
 
     @classmethod
     @torch_defaults()
@@ -182,153 +169,29 @@ class Model:
             backbone: the one it was trained with, where that is a module of one's own; it is copied.
             weights: the file of a named backbone's weights, where it has moved and the model holds the head alone.
         """
-        path = Path(path)
-        file = _ModelFile.read(path / "model.safetensors" if path.is_dir() else path, path)
-        body = file.build_backbone(backbone, None if weights is None else str(weights))
-        network = file.build_network(body)
-        file.load_into(network, given=backbone is not None)
-        return cls(network.eval(), file.classes, file.config, file.shape, file.temperature, file.inputs, file.unknown)
+        return cls(**_parts(ModelFile.read(path), backbone, None if weights is None else str(weights)))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what pickle, joblib, skops and `copy` keep: the content of the file that `save` writes.
 
-@dataclass(frozen=True)
-class _ModelFile:
-    """What a model's file holds.
-
-    Args:
-        members: how many networks' probabilities it averages.
-        digest: of the backbone, where the file holds the head alone and says it.
-        preprocessing: of a backbone of one's own.
-    """
-
-    path: Path
-    tensors: Mapping[str, Tensor]
-    classes: tuple[str, ...]
-    config: Config
-    shape: tuple[int, ...] | None
-    temperature: float
-    frozen: bool
-    members: int
-    digest: str | None
-    preprocessing: Preprocessing | None
-    inputs: Inputs
-    unknown: UnknownClasses | None
-
-    @classmethod
-    def read(cls, file: Path, given: Path) -> "_ModelFile":
-        """Return what a file holds, also one of the first format."""
-        if not file.is_file():
-            raise UserError(f"{given} holds no trained model (model.safetensors); give the folder of a finished run.")
-        try:
-            with safe_open(file, framework="pt") as opened:
-                about = json.loads((opened.metadata() or {})["jointadapt"])
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            if "format" not in about:
-                tensors, about = _as_now(tensors, about)
-            if about["format"] != FORMAT:
-                raise ValueError(f"its format is {about['format']}, this version reads {FORMAT} and older")
-            classes, shape, config = tuple(about["classes"]), tuple(about["shape"] or ()) or None, about["config"]
-            numbers = float(about["temperature"]), bool(about["frozen"]), int(about.get("members", 1))
-            preprocessing = about["preprocessing"] and _preprocessing(about["preprocessing"])
-            resized = {Pictures.name: {"shape": shape}} if shape and len(shape) == 3 else {}  # older files say nothing
-            inputs = restore_inputs(about.get("inputs", resized), tensors)
-            unknown = _unknown(about.get("unknown"), tensors)
-            others = (PREFIX, UNKNOWN_PREFIX)
-            tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(others)}
-            found = file, tensors, classes, from_record(config), shape, *numbers, about["backbone"], preprocessing
-            return cls(*found, inputs, unknown)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise _no_model(file, error) from error
-
-    @property
-    def whole(self) -> bool:
-        """Whether it holds the backbone's weights, as far as it has any."""
-        return any(name.startswith("backbone.") for name in self.tensors) or self.shape is not None
-
-    def build_backbone(self, given: str | nn.Module | None, weights: str | None) -> Backbone:
-        """Return the backbone that was given, else the configuration's; of a head alone with the weights it had.
-
-        A name that a file gives is looked up, but nothing at an import path is run for a file's sake.
+        A backbone of one's own goes as torch pickles it, moved to the CPU: it cannot be built by its name. So does what
+        stands for a backbone that is elsewhere.
         """
-        name = self.config.backbone
-        if isinstance(given, str) and given != name and ":" not in name:
-            raise UserError(f"{self.path} was trained with the backbone {name}; leave --backbone out.")
-        if given is None and ":" in name:
-            raise UserError(
-                f"{self.path} was trained with a backbone of one's own, {name}; give it again with --backbone "
-                "module:factory, or Model.load(path, backbone=…)."
-            )
-        body = name if given is None else given
-        if self.whole or isinstance(body, nn.Module):
-            backbone = copy.deepcopy(build_backbone(body, None, self.shape))
-        else:
-            backbone = build_backbone(body, self._weights(weights), self.shape)
-        if not self.whole and self.digest not in (None, backbone.digest()):
-            raise UserError(
-                f"{self.path} holds the head alone, and was trained with other weights of {name} than there are now "
-                f"({weights or self.config.weights}); give those with --weights FILE, or Model.load(path, weights=…)."
-            )
-        backbone.preprocessing = self.preprocessing or backbone.preprocessing
-        return backbone
+        backbone = self.network.backbone
+        if backbone.own or isinstance(backbone, PrecomputedFeatures):
+            return {**vars(self), "network": copy.deepcopy(self.network).cpu()}
+        return {"packed": self.packed()}
 
-    def build_network(self, backbone: Backbone) -> Network:
-        """Return a network of this backbone, its other weights still to be loaded."""
-        config, frozen = self.config, self.frozen
-
-        def built(body: Backbone) -> Network:
-            return Network(body, Head(body.widths, len(self.classes), config.bottleneck_width, config.dropout), frozen)
-
-        if self.members == 1:
-            return built(backbone)
-        return join([built(backbone if frozen else copy.deepcopy(backbone)) for _ in range(self.members)])
-
-    def _weights(self, given: str | None) -> str:
-        """Return where the weights of the backbone are; a `UserError` where they cannot be found again."""
-        weights = given or self.config.weights
-        if weights == "none":
-            raise UserError(f"{self.path} holds the head alone, and nobody kept the random weights of its backbone.")
-        if weights != "default" and not Path(weights).is_file():
-            raise UserError(
-                f"{self.path} holds the head alone, and the weights of its backbone, {weights}, are not there; give "
-                "the file with --weights FILE, or Model.load(path, weights=…)."
-            )
-        return weights
-
-    def load_into(self, network: Network, given: bool) -> None:
-        """Give a network the file's weights."""
-        part = network if self.whole else network.head
-        tensors = {name if self.whole else name.removeprefix("head."): x for name, x in self.tensors.items()}
-        try:
-            part.load_state_dict(tensors)
-        except RuntimeError as error:
-            if given:
-                reason = " ".join(str(error).split())[:160]
-                raise UserError(f"the backbone that was given is not the one of {self.path} ({reason}).") from error
-            raise _no_model(self.path, error) from error
+    @torch_defaults()
+    @preserved_rng_state()
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become the model that `__getstate__` was asked of; also one that was pickled with its parts as they are."""
+        vars(self).update(_parts(ModelFile.unpack(state["packed"])) if "packed" in state else state)
 
 
-def _no_model(file: Path, error: Exception) -> UserError:
-    return UserError(f"{file} is no model of jointadapt ({' '.join(str(error).split())[:160]}).")
-
-
-def _unknown(values: Mapping[str, Any] | None, tensors: Mapping[str, Tensor]) -> UnknownClasses | None:
-    """Return what tells unknown classes, where a file holds it."""
-    if values is None:
-        return None
-    own = {name.removeprefix(UNKNOWN_PREFIX): x for name, x in tensors.items() if name.startswith(UNKNOWN_PREFIX)}
-    return UnknownClasses.restore(values, own)
-
-
-def _preprocessing(about: Mapping[str, Any]) -> Preprocessing:
-    about = {**about, "mean": tuple(about["mean"]), "std": tuple(about["std"])}  # JSON has made lists of them
-    return Preprocessing(**about)
-
-
-def _as_now(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return tensors and description of a file of the first format as they are called now."""
-    of_head = ("bottleneck.", "classifier.")
-    tensors = {f"head.{name}" if name.startswith(of_head) else name: x for name, x in tensors.items()}
-    renamed = {str(RENAMED.get(name, name)): value for name, value in about["config"].items()}
-    config = fitting(renamed, renamed["method"])
-    frozen = config["frozen"] and about["shape"] is None
-    since = {"format": FORMAT, "config": config, "frozen": frozen, "backbone": None, "preprocessing": None}
-    return tensors, {"temperature": 1.0, **about, **since}
+def _parts(file: ModelFile, backbone: str | nn.Module | None = None, weights: str | None = None) -> dict[str, Any]:
+    """Return the parts of the model that a file holds."""
+    network = file.build_network(file.build_backbone(backbone, weights))
+    file.load_into(network, given=backbone is not None)
+    kept = ("classes", "config", "shape", "temperature", "inputs", "unknown")
+    return {"network": network.eval(), **{name: getattr(file, name) for name in kept}}

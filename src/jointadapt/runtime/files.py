@@ -2,10 +2,11 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -47,6 +48,39 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     _flush_names(path.parent)
 
 
+@contextmanager
+def new_folder(path: Path, option: str = "--out") -> Iterator[Path]:
+    """Give a folder beside `path` to be filled; when that went well it is renamed to `path`, else it leaves no trace.
+
+    Args:
+        path: a folder that is not there yet, or is empty.
+        option: what an error calls the flag to choose another with.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_dir()) or (path.is_dir() and any(path.iterdir())):
+        raise UserError(f"{path} is there already; choose another {option}, or remove it first.")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART))
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
+        raise UserError(f"{path.parent} cannot be written to ({error.strerror}); choose another {option}.") from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for parent in path.absolute().parents:
+            if parent == above:
+                break
+            with suppress(OSError):  # somebody else has put something there
+                parent.rmdir()
+        raise
+    _flush_names(path.parent)
+
+
 def _flush_names(folder: Path) -> None:
     """Flush a folder itself, so that a rename in it outlives a power failure; not every system can."""
     with suppress(OSError):
@@ -65,7 +99,10 @@ def is_part(path: Path) -> bool:
 def remove_parts(folder: Path) -> None:
     """Remove what killed writers have left unfinished, in a folder that nobody else writes to."""
     for path in filter(is_part, folder.iterdir() if folder.is_dir() else ()):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def default_cache() -> Path:

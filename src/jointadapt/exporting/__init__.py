@@ -1,0 +1,1 @@
+"""The model goes where it is needed: other programs' formats, checked on real rows after they were written."""
