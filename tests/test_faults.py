@@ -28,6 +28,7 @@ from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.network import Head, Network
 from jointadapt.training.monitor import FIRST_STEP, CollapseMonitor
+from jointadapt.training.sgd import momentum_step
 from jointadapt.training.trainer import Condition, Trainer
 
 ROUNDING = 1e-12  # of a share that is 0 in exact arithmetic
@@ -143,6 +144,33 @@ def test_gradient_that_is_not_finite_is_found_where_the_loss_is() -> None:
     assert fault.step == 1
     assert math.isfinite(fault.risk + fault.transfer)
     assert math.isnan(fault.norm)
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_gradient_that_is_not_finite_is_named_though_only_the_next_loss_shows_it(steps: int) -> None:
+    trainer = _trainer()
+    weight = trainer.objective.network.head.classifier.weight
+    weight.register_hook(lambda gradient: gradient * (math.nan if trainer.step == 1 else 1))
+    losses = [record.risk for record in trainer.train(_batches(None)[:steps])]
+    fault = trainer.fault(look=steps == 2)
+    assert fault is not None
+    assert fault.step == 2
+    assert math.isfinite(losses[1])
+
+
+def test_a_step_of_the_kernel_alone_is_the_optimizers() -> None:
+    weights = [torch.nn.Parameter(torch.randn(5, 3)), torch.nn.Parameter(torch.randn(5))]
+    copies = [torch.nn.Parameter(weight.detach().clone()) for weight in weights]
+    options = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01, "fused": True}
+    plain, ours = torch.optim.SGD(weights, **options), torch.optim.SGD(copies, **options)
+    for _ in range(3):
+        for weight, copy in zip(weights, copies, strict=True):
+            weight.grad = torch.randn_like(weight)
+            copy.grad = weight.grad.clone()
+        plain.step()
+        momentum_step(ours)
+    assert all(torch.equal(weight, copy) for weight, copy in zip(weights, copies, strict=True))
+    assert all(map(torch.equal, *([s["momentum_buffer"] for s in o.state.values()] for o in (plain, ours))))
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])

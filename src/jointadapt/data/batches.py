@@ -87,11 +87,11 @@ class Batches(Dataset):
         """Return this part of a batch, and the numbers of its rows."""
         places = shard(self.batch_size, *self.part)
         rows = self._rows(domain, step, stream)[places.start : places.stop]
-        seeds = [_mixed(stream, step, place + 1) for place in places]
         if isinstance(domain.content, DatasetRows):
-            return domain.content.drawn(rows, seeds), rows
+            return domain.content.drawn(rows, [_mixed(stream, step, place + 1) for place in places]), rows
         if self.transform is None:
             return domain.rows(rows), rows
+        seeds = [_mixed(stream, step, place + 1) for place in places]
         images = []
         with torch.random.fork_rng(devices=[]):
             for seed, row in zip(seeds, rows, strict=True):
@@ -102,10 +102,15 @@ class Batches(Dataset):
     def _rows(self, domain: Domain, step: int, stream: int) -> list[int]:
         """Return rows step·B … of an endless stream of shuffles of the domain: a batch, all parts of it."""
         first, size = step * self.batch_size, len(domain)
-        places = range(first, first + self.batch_size)
+        stop = first + self.batch_size
         if stream == 2 * self.seed and (self.balanced or domain.origins is not None):
-            return [self._of_an_origin(place, stream) for place in places]
-        return [int(_shuffle(size, stream, place // size)[place % size]) for place in places]
+            return [self._of_an_origin(place, stream) for place in range(first, stop)]
+        rows: list[int] = []
+        while first < stop:
+            epoch, begin = divmod(first, size)
+            rows += _shuffle(size, stream, epoch)[begin : begin + stop - first].tolist()
+            first = step * self.batch_size + len(rows)
+        return rows
 
     def _of_an_origin(self, place: int, stream: int) -> int:
         """Return the source's row at a place of an endless stream; of several sources each has its seats in a batch."""

@@ -87,6 +87,8 @@ class Domain:
 
     def rows(self, indices: Sequence[int], transform: Transform | None = None) -> Tensor:
         """Return the chosen rows as one tensor (len(indices), ...); images are decoded and transformed."""
+        if isinstance(self.content, Tensor):
+            return self.content.index_select(0, torch.as_tensor(indices, dtype=torch.long))
         if not isinstance(self.content, tuple):
             return self.content[list(indices)]
         if transform is None:

@@ -23,6 +23,7 @@ from jointadapt.training.monitor import CollapseMonitor, divergence
 from jointadapt.training.trainer import Record, Trainer
 
 RECORDS = 200  # of a run
+LOOK = 16  # every so many steps the weights are looked at, and before each checkpoint
 CHECKPOINTS = 10
 WEIGHTS, OWN = "weights", "backbone"  # of a backbone of one's own: their digest, and its name
 
@@ -83,15 +84,20 @@ class Training:
         """Yield a record after each step that is left."""
         config, start = self.session.config, self.trainer.step
         batches = self.batches.iterate(start, config.steps, workers(config))
-        return self.session.track(self.trainer.train(batches), config.steps, f"training {config.method}", start)
+        steps = self.trainer.train(batches)
+        try:
+            yield from self.session.track(steps, config.steps, f"training {config.method}", start)
+        except RuntimeError:  # such as a decomposition's, of weights that are not finite
+            self.check_finite()
+            raise
 
     def follow(self, record: Record, stop: bool) -> None:
         """Do what a step asks for: end a diverged training, write its record, report collapse, keep a checkpoint."""
         last = record.step == self.session.config.steps
         written = last or record.step % self.record_every == 0
         regular = last or record.step % self.checkpoint_every == 0
-        if self.session.fabric.device.type == "cpu" or written or regular or stop:
-            self._check_finite()
+        on_cpu = self.session.fabric.device.type == "cpu"
+        self.check_finite(look=regular or bool(stop) or (written and not on_cpu) or record.step % LOOK == 0)
         if written:
             self.session.folder.add_metrics(record.numbers())
         if self.monitor.due(record.step):
@@ -113,8 +119,9 @@ class Training:
             return {"config": config, "rows": rows}
         return {"config": {**config, WEIGHTS: data.backbone.digest()}, "rows": rows, OWN: self.session.config.backbone}
 
-    def _check_finite(self) -> None:
-        if fault := self.trainer.fault():
+    def check_finite(self, look: bool = True) -> None:
+        """Raise the `UserError` of a training that has diverged; `look` as of `Trainer.fault`."""
+        if fault := self.trainer.fault(look):
             raise divergence(fault, self.batches, self.session.folder.describe_checkpoints())
 
 

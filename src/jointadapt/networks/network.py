@@ -1,7 +1,6 @@
 """Backbone and head → a network that shows its hidden layers, as `Activations`."""
 
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -38,11 +37,14 @@ class Activations(NamedTuple):
 
     def split(self, n: int) -> tuple["Activations", "Activations"]:
         """Return the activations of the first n examples, and of the others, as the network gives them."""
-        first, others = itemgetter(slice(n)), itemgetter(slice(n, None))
-        return (
-            Activations(first(self.features), first(self.logits), tuple(map(first, self.layers))),
-            Activations(others(self.features), others(self.logits), tuple(map(others, self.layers))),
+        parts = {id(x): x.split((n, len(x) - n)) for x in (self.features, self.logits, *self.layers)}
+        first, others = (
+            Activations(
+                parts[id(self.features)][k], parts[id(self.logits)][k], tuple(parts[id(x)][k] for x in self.layers)
+            )
+            for k in (0, 1)
         )
+        return first, others
 
     def chosen(self, rows: Tensor) -> "Activations":
         """Return the activations of the examples of these indices."""

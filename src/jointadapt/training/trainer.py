@@ -1,11 +1,13 @@
 """The one loop: J = risk + λ · method(source, target), Eq. (9), on Lightning Fabric."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import Precision
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
@@ -17,6 +19,7 @@ from jointadapt.runtime.random_state import rng_state, set_rng_state
 from jointadapt.training.distributed import Ranks, pool_batch_norm
 from jointadapt.training.objective import Objective
 from jointadapt.training.schedules import learning_rate, trade_off
+from jointadapt.training.sgd import momentum_step
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,10 @@ class Record:
 
 @dataclass(frozen=True)
 class NonFiniteStep:
-    """The first step with a loss that is not finite, or weights after it; `norm` is their Euclidean norm."""
+    """The first step with a loss that is not finite, or weights after it; `norm` is their Euclidean norm.
+
+    On a GPU, which nobody waits for, weights are looked at now and then: there it may be the step that shows the fault.
+    """
 
     step: int
     risk: float
@@ -116,8 +122,12 @@ class Trainer:
         self.objective, self.optimizer = fabric.setup(
             Objective(network, method, self.ranks, origin_weights, recompute_chunks, channels_last), optimizer
         )
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        precision = fabric.strategy.precision
+        self._plain = self.ranks.count == 1 and type(precision) is Precision  # Fabric's wrappers then change nothing
         self.batch: Batch | None = None
-        self._fault = torch.zeros(4, device=fabric.device)
+        self._fault: NonFiniteStep | None = None
+        self._unseen: list[tuple[int, Tensor, Tensor]] = []
 
     def train(self, batches: Iterable[Batch]) -> Iterator[Record]:
         """Yield a record after each step; stops with the batches."""
@@ -130,16 +140,29 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
             self.batch = Batch(*batch).to(device)
-            risk, transfer = self._backward(self.batch, weight)
-            self.optimizer.step()
+            risk, transfer = (term.detach() for term in self._backward(self.batch, weight))
+            sound = not risk.is_cpu or math.isfinite(risk.item() + transfer.item())
+            if not sound:
+                self._look(statistics=())  # at the weights as the step before has left them
+            if self._plain:
+                momentum_step(self.optimizer.optimizer)
+            else:
+                self.optimizer.step()
             self.objective.module.follow()
             self.step += 1
-            self._note_fault(risk.detach(), transfer.detach())
-            yield Record(self.step, p, risk.detach(), transfer.detach(), weight, rate)
+            self._unseen.append((self.step, risk, transfer))
+            if not sound:
+                self._look()
+            yield Record(self.step, p, risk, transfer, weight, rate)
 
     def _backward(self, batch: Batch, weight: float) -> tuple[Tensor, Tensor]:
         """Leave a step's gradients in the parameters, and return risk and transfer term."""
-        self.optimizer.zero_grad()
+        for parameter in self.parameters:
+            parameter.grad = None
+        if self._plain and not self.sam_rho:
+            risk, transfer = self.objective.module(*batch, step=self.step)
+            (risk + weight * transfer).backward()
+            return risk, transfer
         if self.sam_rho and self.objective.module.method.needs.source:
             with self.fabric.no_backward_sync(self.objective):  # which knows of one way back a step, not of three
                 return self._sam_backward(batch, weight)
@@ -178,23 +201,34 @@ class Trainer:
         """Return the largest of the ranks' numbers, so that all stop together when one is asked to."""
         return max(self.ranks.numbers(number, device=self.fabric.device))[0]
 
-    def _note_fault(self, risk: Tensor, transfer: Tensor) -> None:
-        """Remember, on the device and without waiting for it, the first step that is not finite.
+    def fault(self, look: bool = True) -> NonFiniteStep | None:
+        """Return the first step that was not finite, if there was one.
 
-        A gradient that is not finite shows in the weights; one that a loss scale has skipped does not.
+        Args:
+            look: at the weights, too, and at losses that nobody has seen; on a GPU this waits for the steps so far.
+                Else only what is known: on the CPU each step's loss is.
         """
-        weights = [p.detach() for group in self.optimizer.param_groups for p in group["params"]]
-        norm = get_total_norm(weights).float()
-        for statistics in self.objective.buffers():  # of BatchNorm, which may overflow where the loss does not
-            norm = norm + 0 * statistics.sum()
-        seen = torch.stack([risk.float(), transfer.float(), norm])
-        fault = torch.cat([seen.new_full((1,), self.step), seen])
-        self._fault = torch.where((self._fault[0] > 0) | seen.isfinite().all(), self._fault, fault)
+        if look:
+            self._look()
+        return self._fault
 
-    def fault(self) -> NonFiniteStep | None:
-        """Return the first step that was not finite, if there was one; on a GPU this waits for the steps so far."""
-        step, *numbers = self._fault.tolist()
-        return NonFiniteStep(int(step), *numbers) if step else None
+    def _look(self, statistics: Iterable[Tensor] | None = None) -> None:
+        """See whether the losses that nobody has seen, and the weights and statistics after them, are finite.
+
+        A gradient that is not finite shows in the weights; one that a loss scale has skipped does not. BatchNorm's
+        statistics may overflow where the loss does not.
+        """
+        if self._fault is None and self._unseen:
+            norm = get_total_norm([p.detach() for p in self.parameters]).float()
+            seen = self.objective.buffers() if statistics is None else statistics
+            norm = sum((0 * x.sum() for x in seen), norm).item()
+            numbers = torch.stack([torch.stack(losses).float() for _, *losses in self._unseen]).tolist()
+            bad = [place for place, losses in enumerate(numbers) if not math.isfinite(sum(losses))]
+            if bad or not math.isfinite(norm):
+                first = bad[0] if bad else -1
+                risk, transfer = numbers[first]
+                self._fault = NonFiniteStep(self._unseen[first][0], risk, transfer, norm)
+        self._unseen.clear()
 
     @torch.inference_mode()
     def condition(self) -> Condition:
