@@ -14,7 +14,7 @@ from jointadapt.config import RUN_OPTIONS, Config, decides_numbers, names_a_file
 from jointadapt.errors import UserError
 from jointadapt.evaluation.metrics import Evaluation
 from jointadapt.experiment import Run
-from jointadapt.methods.registry import METHODS, method_title, options_of
+from jointadapt.methods.registry import AUTO, METHODS, method_title, options_of
 from jointadapt.reporting.html import counted, percent, plain
 from jointadapt.reporting.run_report_parts import selection_facts
 from jointadapt.runs.model import Model
@@ -93,6 +93,11 @@ class CardFacts:
     def method(self) -> str:
         """The method as sentences have it."""
         return method_title(self.summary.method if self.summary else self.config.method)
+
+    @property
+    def explained(self) -> bool:
+        """Whether `jointadapt ls` says what the method does."""
+        return _is_known(self.config.method)
 
     @property
     def own_backbone(self) -> bool:
@@ -183,6 +188,7 @@ def render(facts: CardFacts, *, repo: str = "", license: str = "", date: str = "
         search=summary.selection.trade_off if summary else None,
     )
     metadata = _metadata(facts, repo, license)
+    body = re.sub(r"\n{3,}", "\n\n", body)  # parts that were left out
     return ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{body}").content
 
 
@@ -226,8 +232,12 @@ def _kind(shape: tuple[int, ...] | None, learnt: Mapping[str, Any]) -> str:
 
 def _own_options(config: Config) -> Mapping[str, Any]:
     """Return the options of the run's method; none of one that is not installed here, as no file's code is run."""
-    known = all(part in METHODS for part in config.method.split("+")) or config.method == "auto"
-    return options_of(config.method) if known else {}
+    return options_of(config.method) if config.method == AUTO or _is_known(config.method) else {}
+
+
+def _is_known(method: str) -> bool:
+    """Return whether this is a method, or a sum of methods, that this installation knows by name."""
+    return all(part in METHODS for part in method.split("+"))
 
 
 def _shown(value: Any) -> str:
