@@ -38,7 +38,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PURE_FILES = [file for file in FILES if file.relative_to(PACKAGE).parts[0] in PURE]
 NO_METHODS = ("__init__", "base", "registry", "combined", "kernel_methods")
 METHOD_FILES = [file for file in FILES if file.parent.name == "methods" and file.stem not in NO_METHODS]
-HEAVY = {"torch", "scipy", "torchvision", "timm", "sklearn", "matplotlib", "huggingface_hub"}
+HEAVY = {"torch", "scipy", "torchvision", "timm", "sklearn", "matplotlib", "huggingface_hub", "onnx", "onnxruntime"}
 
 
 def room_of(file: Path) -> str:
@@ -129,6 +129,7 @@ VERBS = (
     "predict",
     "evaluate",
     "estimate",
+    "export",
     "card",
     "suggest-labels",
     "shift",

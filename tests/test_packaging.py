@@ -14,7 +14,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-OPTIONAL = {"ray": "ray", "huggingface_hub": "hub"}  # and its extra; whoever uses it is told how to install it
+# With its extra; whoever uses it is told how to install it.
+OPTIONAL = {"ray": "ray", "huggingface_hub": "hub", "onnxruntime": "onnx"}
 
 
 def named(requirements: list[str]) -> set[str]:

@@ -8,6 +8,7 @@ from .estimator import AdaptedClassifier, whole
 from .experiment import resume, train
 from .experiment.annotated import adapt_anndata
 from .exporting.card import model_card
+from .exporting.export import export
 from .exporting.hub import HubModel
 from .networks.backbone import Backbone
 from .runs.model import Model
@@ -22,6 +23,7 @@ __all__ = [
     "Model",
     "__version__",
     "adapt_anndata",
+    "export",
     "from_arrays",
     "from_dataset",
     "jmmd_biased",

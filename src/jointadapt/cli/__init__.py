@@ -28,6 +28,7 @@ VERBS = {
     "predict": "predict",
     "evaluate": "evaluate",
     "estimate": "estimate",
+    "export": "export",
     "card": "card",
     "suggest-labels": "suggest_labels",
     "shift": "shift",

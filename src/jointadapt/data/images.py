@@ -270,9 +270,11 @@ class Preprocessing:
 
     def evaluation(self) -> v2.Compose:
         """Return the deterministic transform: resize the shorter side, crop the centre, normalise."""
-        return v2.Compose(
-            [v2.Resize(self.resize, self._mode, antialias=True), v2.CenterCrop(self.crop), *self._normalise]
-        )
+        return v2.Compose([self.framing(), *self._normalise])
+
+    def framing(self) -> v2.Compose:
+        """Return its first half: resize the shorter side, crop the centre; bytes stay bytes."""
+        return v2.Compose([v2.Resize(self.resize, self._mode, antialias=True), v2.CenterCrop(self.crop)])
 
     def training(self) -> v2.Compose:
         """Return the random transform: a crop of 8 to 100 % of the area at one size, a flip, normalise."""

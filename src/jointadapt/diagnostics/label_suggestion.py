@@ -65,7 +65,7 @@ def suggest_labels(
     """
     model, cache = Model.load(run, backbone=backbone, weights=weights), cache or default_cache()
     config = config_of(run) or model.config
-    domain = target if isinstance(target, Domain) else _read_target(run, config, target, cache, track)
+    domain = target if isinstance(target, Domain) else read_target(run, config, target, cache, track)
     domain = model.inputs.target(domain)
     labelled = read_labels(config.target_labels) if config.target_labels else {}
     domain = domain.select([row for row, item in enumerate(domain.items) if item not in labelled])
@@ -111,7 +111,7 @@ def suggest_for_choosing(run: str | Path, budget: int = 20) -> list[Suggestion]:
     return [Suggestion(row.item, row.predicted, row.probability) for row in found]
 
 
-def _read_target(run: str | Path, config: Config, target: str | Path | None, cache: Path, track: Track) -> Domain:
+def read_target(run: str | Path, config: Config, target: str | Path | None, cache: Path, track: Track) -> Domain:
     """Return the target at a path, else the run's own: its path, or the second domain of its benchmark's task."""
     if target:
         return read_domain(target, cache, track, config.reading)

@@ -1,0 +1,3 @@
+from .export import Check, Export
+
+__all__ = ["Check", "Export"]
