@@ -1,8 +1,28 @@
-# Two commands: `make demo` and `make test`. Both set up .venv first, from pyproject.toml.
+# `make demo` and `make test` set up .venv first, from pyproject.toml; so do `make test-all` and `make docs`.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable
+PYTEST := $(BIN)/pytest -q --numprocesses 2
 
-.PHONY: demo test docs
+.PHONY: demo test test-all test-slow lint docs
+
+demo: .venv/.installed
+	$(BIN)/jointadapt demo
+
+test: lint
+	$(PYTEST) -m "not slow and not browser"
+
+test-all: lint
+	$(PYTEST)
+
+# What `make test` leaves out, but for the minutes-long campaign of faults.
+test-slow: .venv/.installed
+	$(PYTEST) -m "(slow or browser) and not campaign"
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
 
 docs: .venv/.installed-docs
 	JOINTADAPT_CACHE=$(CURDIR)/docs/_build/cache OMP_NUM_THREADS=1 \
@@ -10,21 +30,12 @@ docs: .venv/.installed-docs
 	$(BIN)/linkchecker --no-status --no-warnings docs/_build/html/index.html
 	@echo "The site is docs/_build/html/index.html"
 
-demo: .venv/.installed
-	$(BIN)/jointadapt demo
-
-test: .venv/.installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/pyright
-	$(BIN)/pytest -q --numprocesses 2
-
-.venv/.installed-docs: .venv/.installed
-	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[docs]'
-	touch $@
-
 .venv/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[dev]'
+	$(INSTALL) '.[dev]'
+	touch $@
+
+.venv/.installed-docs: .venv/.installed
+	$(INSTALL) '.[docs]'
 	touch $@

@@ -118,6 +118,7 @@ def test_a_source_free_method_starts_from_source_only_as_in_train(command: Comma
     assert alone["evaluation"]["accuracy"] > 60
 
 
+@pytest.mark.slow
 def test_jobs_change_no_number(command: Command) -> None:
     methods = ("--methods", "source-only,dann", "--seeds", 2, "--json")
     one = json.loads(command(*TABLE, *QUICK, *methods, "--out", "one").out)

@@ -139,6 +139,7 @@ for lasts in ([x * 1 for x in features], [x.softmax(1) for x in features]):
 """
 
 
+@pytest.mark.slow
 def test_compiled_code_tells_them_apart_too() -> None:
     """In a process of its own, since the runtime shape checks of this test run cannot be traced."""
     subprocess.run([sys.executable, "-W", "ignore", "-c", COMPILED], check=True, timeout=300)

@@ -40,6 +40,7 @@ def test_the_readmes_python_runs():
     exec(compile(code, "README.md", "exec"), {})
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_page_for_scikit_learn_runs():
     """Without the blocks that need a library of others, which test_estimator_in_tools tests."""

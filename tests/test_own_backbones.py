@@ -278,6 +278,7 @@ def test_an_import_path_is_a_name(command: Command):
         assert command(*verb, "--backbone", "my_nets:make").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("factory")
 def test_a_table_takes_an_import_path(command: Command):
     Path("two.toml").write_text("[domains.s]\npath = 's.npz'\n[domains.t]\npath = 't.npz'\n")
