@@ -12,6 +12,7 @@ from jointadapt.methods import METHODS
 from jointadapt.methods.registry import options_of
 
 ROOT = Path(__file__).parents[1]
+PAGE = re.compile(r"\bdocs/[a-z-]+/[a-z-]+\.md\b")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -22,7 +23,9 @@ def test_the_help_of_train_stands_in_the_docs():
     shown = CliRunner().invoke(cli, ["train", "--help"], prog_name="jointadapt", terminal_width=110).output
     run, mark, _ = shown.partition("\nOptions of ")  # a method's own stand in docs/theory/methods.md
     assert mark
-    assert blocks("docs/guides/usage.md", "text") == [run], "paste the run's options from: jointadapt train --help"
+    assert blocks("docs/guides/data-and-runs.md", "text") == [run], (
+        "paste the run's options from: jointadapt train --help"
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -49,6 +52,22 @@ def test_the_page_for_scikit_learn_runs():
         for code in blocks("docs/guides/scikit-learn.md", "python"):
             if not code.startswith("# "):
                 exec(compile(code, "docs/guides/scikit-learn.md", "exec"), names)
+
+
+def test_the_pages_that_code_names_are_there():
+    folders = [ROOT / name for name in ("src", "tests", "benchmarks", "examples", "docs")]
+    texts = [path for folder in folders for end in ("py", "toml", "md", "rst") for path in folder.rglob(f"*.{end}")]
+    named = {page for path in [*texts, ROOT / "CONTRIBUTING.md"] for page in PAGE.findall(path.read_text("utf-8"))}
+    assert len(named) > 10
+    assert not [page for page in sorted(named) if not (ROOT / page).exists()]
+
+
+def test_the_titles_of_the_pages_differ():
+    pages = [
+        path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts and "gallery" not in path.parts
+    ]
+    titles = [re.findall(r"^# (.+)$", path.read_text("utf-8"), re.MULTILINE)[:1] for path in pages]
+    assert len({str(title) for title in titles}) == len(titles)
 
 
 def test_the_readmes_links_are_there():

@@ -77,7 +77,7 @@ print("done")
 
 def page(mark: str) -> str:
     """Return the lines of the documentation that show a library, with the data they use."""
-    text = (Path(__file__).parents[1] / "docs" / "scikit-learn.md").read_text("utf-8")
+    text = (Path(__file__).parents[1] / "docs/guides/scikit-learn.md").read_text("utf-8")
     code = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     scaler = "from sklearn.preprocessing import StandardScaler\n"
     return code[0] + scaler + next(block for block in code if block.startswith(mark)) + 'print("done")\n'

@@ -11,7 +11,7 @@ found by a rule are held: no gradient passes through γ.
 
 Small samples are one tile; large ones are cut so that a tile stays in the cache. Tiles on and above the diagonal
 suffice, since K is symmetric: half of the distances and of the exponentials, and memory O(N · tile). The page
-`docs/guides/discrepancy.md` has the measurements; the estimators by name, with their constants, are in `estimators.py`.
+`docs/results/discrepancy.md` has measurements; the estimators by name, with their constants, are in `estimators.py`.
 """
 
 from collections.abc import Sequence

@@ -30,7 +30,7 @@ FEWEST_MEMBERS = 3
 
 @dataclass(frozen=True)
 class Rule:
-    """The constants of the choice: found on families of data, and judged on the one left out (docs/guides/choosing.md).
+    """The constants of the choice: found on families of data, judged on the one left out (docs/results/choosing.md).
 
     Args:
         geometry_weight: of the geometry beside the neighbours.

@@ -23,7 +23,7 @@ from jointadapt.two_sample.samples import Pooled, Standardize, pool, slices_in_o
 
 TwoSampleMethod = Literal["permutation", "aggregated", "cross", "fourier", "linear"]
 
-# Rows of each sample from which a normal threshold keeps its level (docs/guides/two-sample-tests.md). "linear" makes a
+# Rows of each sample from which a normal threshold keeps its level (docs/results/two-sample-tests.md). "linear" makes a
 # term of two of them. Rows in all up to which permutations take its place.
 FEWEST = {"cross": 30, "fourier": 30, "linear": 60}
 MOST_PERMUTED = 20_000

@@ -177,7 +177,7 @@ def parse_benchmark(name: str, text: str) -> Benchmark:
     >>> fields.all_tasks()
     [('summer', 'winter'), ('winter', 'summer')]
     """
-    form = "; docs/results/benchmarks.md shows the form."
+    form = "; docs/guides/benchmarks.md shows the form."
     try:
         described = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also for numbers too long, nests too deep

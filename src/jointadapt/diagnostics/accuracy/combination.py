@@ -59,7 +59,7 @@ class Fitted:
 
 
 # The constants of this file, fitted on nine families of data by `python benchmarks/accuracy_estimates.py --pool DIR`,
-# which also prints how well those that are fitted without a family do on it (docs/guides/accuracy-estimates.md).
+# which also prints how well those that are fitted without a family do on it (docs/results/accuracy-estimates.md).
 # With others w was fitted between 0 and 1, and came out as 1. The last constant was set by eye on all of them: from 0.6
 # to 0.85 the error moves by 0.2 points.
 WITH_OTHERS = Fitted(weight=1.0, below=0.45, above=0.53)
