@@ -104,6 +104,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "download_all_examples": False,
     "matplotlib_animations": False,
+    "capture_repr": (),  # what is printed, and no object that a last line happens to be
     "image_scrapers": ("matplotlib",),
     "parallel": 2,
 }
