@@ -74,6 +74,15 @@ def test_a_head_finds_its_backbone_by_the_weights_and_asks_for_them_where_they_h
     assert len(predicted.out.splitlines()) == 7
 
 
+def test_a_head_is_shared_with_its_backbone(command: Command, here: Path):
+    run = _compare(command, _weights(here / "w.safetensors"), here / "table")
+    before = _probabilities(run)
+    assert command("card", run, "--out", "shared").code == 0
+    (here / "w.safetensors").unlink()
+    assert any(name.startswith("backbone.") for name in load_file(here / "shared" / "model.safetensors"))
+    assert torch.equal(_probabilities(here / "shared"), before)
+
+
 def test_a_head_takes_no_other_weights_than_it_was_trained_with(command: Command, here: Path):
     run = _compare(command, _weights(here / "w.safetensors"), here / "table")
     _weights(here / "w.safetensors", seed=1)

@@ -25,9 +25,10 @@ from torch import nn
 from jointadapt import HubModel, Model, from_arrays, model_card, train
 from jointadapt.config import BASELINE
 from jointadapt.errors import UserError
-from jointadapt.exporting.card import CardFacts, code, text
+from jointadapt.exporting.card import CardFacts, code, render, text
 from jointadapt.runs.model_file import ModelFile
 from jointadapt.runs.reading import read_run
+from jointadapt.runs.summary import TradeOffSearch
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
@@ -129,7 +130,7 @@ def test_no_path_of_the_machine_enters_a_card_or_a_shared_folder(folder: Path, t
     card = model_card(noted)
     assert "- kept" in card
     assert "2 trained on" in card
-    assert "mostly never saw" in card
+    assert "of whose labels it saw 2." in card
     HubModel.of(tmp_path / "run").save_pretrained(tmp_path / "shared")
     for file in (tmp_path / "shared").iterdir():
         assert b"secret-place" not in file.read_bytes(), file
@@ -178,7 +179,6 @@ def test_a_model_alone_has_a_card_that_says_so() -> None:
             ["It may also answer `unknown`", "its nearest class, none as `unknown`", "examples of its training data**"],
         ),
         ({"label_shift": "estimate"}, ["The share of each class", "| `down` |"]),
-        ({"trade_off": "search", "steps": 5}, ["searched for by `"]),
         ({"select": "snd"}, ["chosen by snd, which sees no target label"]),
     ],
 )
@@ -187,6 +187,14 @@ def test_what_else_a_run_did_is_told(options: dict[str, Any], shown: list[str]) 
     metadata_of(card)
     for words in shown:
         assert words in card
+
+
+def test_a_searched_trade_off_is_told(folder: Path) -> None:
+    facts = CardFacts.of(folder)
+    assert facts.summary is not None
+    selection = replace(facts.summary.selection, trade_off=TradeOffSearch("snd", 0.5))
+    card = render(replace(facts, summary=replace(facts.summary, selection=selection)))
+    assert "**Trade-off** λ = 0.5: searched for by `snd`, without target labels." in card
 
 
 def test_several_sources_are_listed() -> None:
@@ -253,7 +261,7 @@ def test_a_shared_folder_is_read_again_by_everything_that_reads_a_model(
 
 
 def test_a_frozen_backbone_goes_along(tmp_path: Path) -> None:
-    """Of a run that kept the head alone the whole network is shared, so that nobody has to look for weights."""
+    """A module of one's own has to be given again, but for its weights."""
     module = nn.Sequential(nn.Linear(4, 6), nn.Tanh())
     run = train((X, Y), X_TARGET, backbone=module, frozen=True, baseline=False, **FEW)
     HubModel.of(run).save_pretrained(tmp_path)
@@ -382,6 +390,8 @@ def test_card_on_the_command_line(
     assert 'from_pretrained("me/mine")' in (tmp_path / "shared" / "README.md").read_text()
     assert "is there already" in refused("card", folder, "--out", tmp_path / "shared")
     assert "no finished run" in refused("card", tmp_path)
+    assert "is no license" in refused("card", folder, "--license", "MIT\nevil: true")
+    assert "is no name for the hub" in refused("card", folder, "--repo", "a/b/c")
     assert "give that, or leave them" in refused("card", folder, "--backbone", "x:y")
     (tmp_path / "file").write_text("")
     assert "is there already" in refused("card", folder, "--out", tmp_path / "file")

@@ -11,7 +11,7 @@ import jinja2
 from scipy.stats import binomtest
 
 from jointadapt.config import RUN_OPTIONS, Config, decides_numbers, names_a_file
-from jointadapt.errors import UserError
+from jointadapt.errors import UserError, reason
 from jointadapt.evaluation.metrics import Evaluation
 from jointadapt.experiment import Run
 from jointadapt.methods.registry import AUTO, METHODS, method_title, options_of
@@ -172,6 +172,7 @@ def render(facts: CardFacts, *, repo: str = "", license: str = "", date: str = "
         from huggingface_hub import ModelCard
     except ImportError as error:
         raise UserError(NO_HUB) from error
+    _check_names(repo, license)
     summary = facts.summary
     body = _template("card.md.j2").render(
         facts=facts,
@@ -190,6 +191,19 @@ def render(facts: CardFacts, *, repo: str = "", license: str = "", date: str = "
     metadata = _metadata(facts, repo, license)
     body = re.sub(r"\n{3,}", "\n\n", body)  # parts that were left out
     return ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{body}").content
+
+
+def _check_names(repo: str, license: str) -> None:  # noqa: A002
+    """Raise a `UserError` for names that the hub would refuse, before anything is written."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        if repo:
+            validate_repo_id(repo)
+    except HFValidationError as error:
+        raise UserError(f"{repo!r} is no name for the hub, as your-name/your-model is: {reason(error)}") from error
+    if license and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
+        raise UserError(f"{license!r} is no license as the hub names them: mit, apache-2.0, cc-by-4.0, other, …")
 
 
 def _metadata(facts: CardFacts, repo: str, license: str) -> "ModelCardData":  # noqa: A002
