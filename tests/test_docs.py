@@ -54,6 +54,24 @@ def test_the_page_for_scikit_learn_runs():
                 exec(compile(code, "docs/guides/scikit-learn.md", "exec"), names)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("page", "count"), [("formats", 1), ("extending", 1), ("discrepancy", 2), ("two-sample-tests", 2)]
+)
+def test_the_shortest_thing_of_a_guide_works(page: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for code in blocks(f"docs/guides/{page}.md", "python")[:count]:
+        exec(compile(code, page, "exec"), names)
+
+
+def test_every_guide_begins_with_the_shortest_thing_that_works():
+    for path in (ROOT / "docs/guides").glob("*.md"):
+        text = path.read_text("utf-8")
+        if path.stem != "index" and "\n## The shortest thing that works\n" not in text:
+            assert text.index("\n```") < 1_000, f"{path.name}: a command or a snippet belongs near the top"
+
+
 def test_the_pages_that_code_names_are_there():
     folders = [ROOT / name for name in ("src", "tests", "benchmarks", "examples", "docs")]
     texts = [path for folder in folders for end in ("py", "toml", "md", "rst") for path in folder.rglob(f"*.{end}")]
