@@ -80,14 +80,6 @@ def test_the_pages_that_code_names_are_there():
     assert not [page for page in sorted(named) if not (ROOT / page).exists()]
 
 
-def test_the_titles_of_the_pages_differ():
-    pages = [
-        path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts and "gallery" not in path.parts
-    ]
-    titles = [re.findall(r"^# (.+)$", path.read_text("utf-8"), re.MULTILINE)[:1] for path in pages]
-    assert len({str(title) for title in titles}) == len(titles)
-
-
 def test_the_readmes_links_are_there():
     for link in re.findall(r"\]\(((?!http)[^)]+)\)", (ROOT / "README.md").read_text("utf-8")):
         assert (ROOT / link).exists(), link
