@@ -53,8 +53,9 @@ def squared_distances(
     return distances if y is not None else distances * (1 - torch.eye(x.shape[-2], dtype=x.dtype, device=x.device))
 
 
-def inner_products(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """Return x yᵀ without gradient: for large float32 matrices on a CPU by oneDNN, else by `torch.mm`.
+def inner_products(x: Float[Tensor, "*batch n d"], y: Float[Tensor, "*batch m d"]) -> Float[Tensor, "*batch n m"]:
+    """Return x yᵀ without gradient: for large float32 matrices on a CPU by oneDNN, else by `torch.mm`; of batches of
+    matrices by `torch.bmm`.
 
     For the engine, which forms its gradient itself; `squared_distances` is for autograd.
 
@@ -65,6 +66,8 @@ def inner_products(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Te
     tensor([[1., 1., 1.],
             [1., 1., 1.]])
     """
+    if x.ndim == 3:
+        return torch.bmm(x, y.mT)
     large = x.is_cpu and x.dtype == torch.float32 and x.shape[0] * y.numel() >= ONEDNN_LEAST
     if large and HAS_ONEDNN and torch.backends.mkldnn.enabled and not torch.compiler.is_compiling():
         return torch.ops.mkldnn._linear_pointwise.default(x, y, None, "none", [], "")

@@ -92,6 +92,22 @@ def weighted_sum(
     return _dispatch(plan, rows)
 
 
+def weighted_sums(
+    source_layers: Sequence[Tensor],
+    target_layers: Sequence[Tensor],
+    kernels: Sequence[Completed],
+    weights: tuple[float, float, float],
+    constant: float = 0.0,
+) -> Tensor:
+    """Return `weighted_sum` of each of K pairs of samples, (K,): layers (K, n, d) and (K, m, d), as one batch.
+
+    Every operation is one on K matrices, and so are the gradients, formed on the way. The kernels are `GaussianKernel`s
+    (γ is then one number a sample), n and m those of small samples: all K Gram matrices are held. In the layers'
+    precision.
+    """
+    return _dispatch(_Plan(kernels, weights, constant, 0), [*source_layers, *target_layers])
+
+
 def _dispatch(plan: _Plan, rows: list[Tensor]) -> Tensor:
     """Return the sum, through autograd only where some layer needs a gradient: else its value alone is formed."""
     if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
@@ -120,13 +136,14 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor):
         """Return the kept gradients times that of S, cut into source and target."""
-        (grad_output,), n, gradients = grad_outputs, ctx.rows[0].shape[0], ctx.saved_tensors
+        (grad_output,), n, gradients = grad_outputs, ctx.rows[0].shape[-2], ctx.saved_tensors
+        scale = grad_output[..., None, None]
         parts: list[Tensor | None] = [None] * len(ctx.rows)
         for layer, kept in enumerate(gradients):
             if kept is not None:
                 create_graph = torch.is_grad_enabled()
-                pooled = _Scale.apply(kept, grad_output, *ctx.rows) if create_graph else kept * grad_output
-                parts[layer], parts[layer + len(gradients)] = pooled[:n], pooled[n:]
+                pooled = _Scale.apply(kept, scale, *ctx.rows) if create_graph else kept * scale
+                parts[layer], parts[layer + len(gradients)] = pooled[..., :n, :], pooled[..., n:, :]
         return None, *parts
 
 
@@ -236,9 +253,10 @@ def _dense(
     """Return S and the gradients from one matrix: as few operations as will do, each costs more to start than to run.
 
     W has a diagonal of 0, so that k(0) and the slope at 0 count nowhere. A = W ∘ f^ℓ ∘ ∏_{h≠ℓ} k^h; with its row sums
-    taken off its diagonal, 4/γ · A X is the gradient of the layer.
+    taken off its diagonal, 4/γ · A X is the gradient of the layer. Of K pairs of samples at once every matrix has a
+    leading axis.
     """
-    n, m = source[0].shape[0], target[0].shape[0]
+    n, m = source[0].shape[-2], target[0].shape[-2]
     W = source[0].new_full((n + m, n + m), plan.weights[2])
     W[:n, :n] = plan.weights[0]
     W[n:, n:] = plan.weights[1]
@@ -247,11 +265,11 @@ def _dense(
         W.mul_(plan.examples[:, None]).mul_(plan.examples)
     pooled, bandwidths, values, slopes = [], [], [], []
     for kernel, s, t, want in zip(plan.kernels, source, target, wanted, strict=True):
-        X = torch.cat((s, t)).sub_(s[0])  # identical rows become exactly 0
-        X.sub_(X.sum(0), alpha=1 / (n + m))
+        X = torch.cat((s, t), -2).sub_(s[..., :1, :])  # identical rows become exactly 0
+        X.sub_(X.sum(-2, keepdim=True), alpha=1 / (n + m))
         products = inner_products(X, X)
-        norms = products.diagonal()
-        distances = (norms[:, None] + norms).sub_(products, alpha=2).clamp_min_(0)
+        norms = products.diagonal(dim1=-2, dim2=-1)
+        distances = (norms[..., :, None] + norms[..., None, :]).sub_(products, alpha=2).clamp_min_(0)
         bandwidth = _bandwidth(kernel, (s, t) if kernel.bandwidth is None else (X,), norms)
         k, slope = kernel.with_slope(distances, bandwidth) if want else (kernel(distances, bandwidth), None)
         for items, item in zip((pooled, bandwidths, values, slopes), (X, bandwidth, k, slope), strict=True):
@@ -262,9 +280,10 @@ def _dense(
             gradients.append(None)
         else:
             A = reduce(mul, [slope, *values[:index], *values[index + 1 :]], W)
-            A.diagonal().sub_(A.sum(1))
-            gradients.append(inner_products(A * (4 / bandwidth), X.T))
-    return reduce(mul, values, W).sum() + plan.constant, gradients
+            A.diagonal(dim1=-2, dim2=-1).sub_(A.sum(-1))
+            gradients.append(inner_products(A * (4 / bandwidth), X.mT))
+    K = reduce(mul, values, W)
+    return (K.sum() if K.ndim == 2 else K.sum((-2, -1))) + plan.constant, gradients
 
 
 def _bandwidth(kernel: Completed, parts: Sequence[Tensor], norms: Tensor) -> Tensor | float:
@@ -274,10 +293,21 @@ def _bandwidth(kernel: Completed, parts: Sequence[Tensor], norms: Tensor) -> Ten
     """
     if isinstance(kernel.bandwidth, float):
         return kernel.bandwidth
+    if norms.ndim == 2:
+        return _bandwidths(kernel, parts, norms)
     found = norms.sum() if kernel.bandwidth == "mean" else kernel.find_bandwidth(*parts)
     if found.is_cpu and not torch.compiler.is_compiling():
         found = found.item()  # no device to wait for, and arithmetic on numbers costs nothing
     return positive(found * (2 / (norms.shape[0] - 1)) if kernel.bandwidth == "mean" else found, norms.dtype)
+
+
+def _bandwidths(kernel: Completed, parts: Sequence[Tensor], norms: Tensor) -> Tensor:
+    """Return γ (K, 1, 1) of each of K pairs of samples, by a rule."""
+    if kernel.bandwidth == "mean":
+        found = norms.sum(-1) * (2 / (norms.shape[-1] - 1))
+    else:
+        found = torch.stack([kernel.find_bandwidth(*own) for own in zip(*parts, strict=True)])
+    return positive(found, norms.dtype)[:, None, None]  # pyright: ignore[reportIndexIssue]
 
 
 def _tiled(
