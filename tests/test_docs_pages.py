@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from jointadapt.cli import cli
+from jointadapt.config import RUN_OPTIONS
 from jointadapt.methods import METHODS
+from jointadapt.methods.registry import all_options
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -59,7 +61,7 @@ def test_each_equation_of_the_paper_leads_to_code_that_names_it():
         "Sec. 5.1",
     ]
     for section in numbered:
-        names = re.findall(r"\{py:\w+\}`([\w.]+)`", section)
+        names = re.findall(r"\{py:\w+\}`~?([\w.]+)`", section)
         number = section.partition(":")[0]
         assert any(number in (found(name).__doc__ or "") for name in names), f"none of {names} names {number}"
 
@@ -90,6 +92,22 @@ def test_a_bar_without_a_table_is_refused(monkeypatch):
     which_method = importlib.import_module("which_method")
     with pytest.raises(ValueError, match="expected one cell"):
         which_method.measured({"table": "task", "row": "no such row", "column": "suggested"})
+
+
+def test_what_ours_is_called_exists():
+    """On the page for those who come from other libraries: methods, flags and options of the right column."""
+    page = (DOCS / "start/coming-from.md").read_text("utf-8")
+    ours = [line.split("|")[2] for line in page.splitlines() if line.startswith("| ")]
+    ours += [line for line in page.splitlines() if line.startswith(("$ jointadapt", "run = ", "jointadapt."))]
+    shown = CliRunner().invoke(cli, ["train", "--help"], prog_name="jointadapt", terminal_width=300).output
+    flags = {flag for cell in ours for flag in re.findall(r"--[a-z][\w-]+", cell)}
+    assert len(flags) > 8
+    assert not {flag for flag in flags if not re.search(rf"{flag}\b", shown)}
+    names = {name for cell in ours for name in re.findall(r'`"([\w-]+)"`', cell)}
+    assert names - {"snd", "dev"} <= {*METHODS}
+    options = {name for cell in ours for name in re.findall(r'options=\{"(\w+)"', cell)}
+    assert options == {"align", "recenter", "trade_off"}
+    assert options <= {*RUN_OPTIONS, *all_options()} | {"trade_off"}
 
 
 @pytest.mark.slow
