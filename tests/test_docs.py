@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 import sklearn
 from click.testing import CliRunner
@@ -12,6 +13,7 @@ from jointadapt.methods import METHODS
 from jointadapt.methods.registry import options_of
 
 ROOT = Path(__file__).parents[1]
+ROOMS = ("start", "guides", "theory", "results")
 PAGE = re.compile(r"\bdocs/[a-z-]+/[a-z-]+\.md\b")
 
 
@@ -70,6 +72,28 @@ def test_every_guide_begins_with_the_shortest_thing_that_works():
         text = path.read_text("utf-8")
         if path.stem != "index" and "\n## The shortest thing that works\n" not in text:
             assert text.index("\n```") < 1_000, f"{path.name}: a command or a snippet belongs near the top"
+
+
+def test_the_commands_of_the_pages_have_their_flags():
+    pages = [ROOT / "README.md", *(path for room in ROOMS for path in (ROOT / "docs" / room).glob("*.md"))]
+    commands = [line for page in pages for line in commands_of(page.read_text("utf-8"))]
+    assert len(commands) > 50
+    context = click.Context(cli)
+    for verb, *flags in commands:
+        command = cli.get_command(context, verb)
+        assert command, verb
+        if isinstance(command, click.Group):
+            continue
+        options = [name for option in command.get_params(context) for name in (*option.opts, *option.secondary_opts)]
+        assert not {*flags} - {*options}, (verb, flags)
+
+
+def commands_of(page: str) -> list[list[str]]:
+    """Return the verb and the flags of each call of jointadapt in the console blocks of a page."""
+    found = re.findall(r"^```console\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    lines = "\n".join(found).replace("\\\n", " ").splitlines()
+    calls = [re.split(r" #|;|\|", line.partition("jointadapt ")[2])[0] for line in lines if "jointadapt " in line]
+    return [[call.split()[0], *re.findall(r"(?<=\s)--?[a-z][a-z-]*", call)] for call in calls if call]
 
 
 def test_the_pages_that_code_names_are_there():
