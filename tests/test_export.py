@@ -221,6 +221,14 @@ def test_signals_are_prepared_in_a_graph():
     assert export(model, needed("onnx"), "deployed", check=signals(1)).check.difference <= TOLERANCE
 
 
+def test_of_long_recordings_some_windows_are_checked():
+    model = train(signals(0), signals(1), backbone="cnn1d", window=30, stride=10, **QUICK).model
+    recordings = from_arrays(torch.randn(400, 2, 90), kind="signal")
+    found = export(model, "safetensors", "deployed", check=recordings)
+    assert found.check.rows == 994  # 7 windows of each of 142
+    assert found.check.difference <= TOLERANCE
+
+
 @pytest.mark.parametrize("time", [2, 7, 64, 90, 101])
 def test_magnitudes_by_two_small_products_are_those_of_the_fourier_transform(time: int):
     rows = torch.randn(3, 2, time, generator=torch.Generator().manual_seed(time))
@@ -314,6 +322,7 @@ FAMILIES = (
     "convnext_tiny",
     "swin_t",
     "densenet121",
+    "mnasnet0_5",
     "timm/resnet10t",
     "vit_tiny_patch16_224",
     "mobilenetv3_small_050",
@@ -404,9 +413,9 @@ def test_a_run_on_arrays_asks_for_rows(here: Path, refused: Callable[..., str]):
 def test_the_command_prints_what_is_handed_in_what_comes_out_and_how_far_it_is(table: Path, command: Command):
     shown = command("export", table, "--to", "safetensors")
     assert shown.code == 0, shown.err
-    assert "input   columns: float32 (batch, 4), columns as `columns` lists them" in shown.out
+    assert "input   columns: float32 (batch, 4), the columns in the order of model.json: numbers" in shown.out
     assert "output  probabilities: float32 (batch, 2), the probability of each class" in shown.out
-    assert "checked on 50 rows of t in batches of 1, 2, 7, 40: the largest difference" in shown.out
+    assert "checked on 50 rows of t in batches of 1, 2, 7 and 40: the largest difference" in shown.out
     told = json.loads(command("export", table, "--to", "safetensors", "-o", "other", "--json").out)
     assert told["check"]["difference"] <= TOLERANCE
     assert told["file"] == str(Path("other/model.safetensors"))

@@ -38,11 +38,16 @@ def export(run: str, json_: bool, **given: Any) -> None:
     if json_:
         print_json(dataclasses.asdict(found) | {"folder": str(found.folder), "file": str(found.file)})
         return
-    click.echo(f"{found.file}  ({found.bytes / 1e6:.1f} MB, {found.seconds:.1f} s)")
+    size = f"{found.bytes / 1e6:.1f} MB" if found.bytes >= 1e6 else f"{found.bytes / 1e3:.0f} kB"
+    click.echo(f"{found.file}  ({size}, {found.seconds:.1f} s)")
     for role, value in (("input", about["input"]), *(("output", value) for value in about["output"])):
         shape = ", ".join(map(str, value["shape"]))
         click.echo(f"{role:<7} {value['name']}: {value['dtype']} ({shape}), {value['words']}.")
     for number, step in enumerate(about["input"]["before"]):
         click.echo(f"{'before' if not number else '':<7} {step}")
-    rows = f"{check.rows:,} rows of {check.domain} in batches of {', '.join(map(str, check.batches))}"
-    click.echo(f"checked on {rows}: the largest difference of probabilities is {check.difference:.1e}.")
+    *sizes, last = map(str, check.batches)
+    batches = f"batches of {', '.join(sizes)} and {last}" if sizes else f"a batch of {last}"
+    click.echo(
+        f"checked on {check.rows:,} rows of {check.domain} in {batches}: the largest difference of probabilities"
+        f"{' and scores' if about['unknown'] else ''} is {check.difference:.1e}."
+    )

@@ -14,7 +14,7 @@ from jointadapt.errors import UserError, unknown_name
 from jointadapt.experiment.run import Run
 from jointadapt.exporting.description import describe
 from jointadapt.exporting.formats import ABOUT, FORMATS, Runner
-from jointadapt.exporting.inputs import rows_of, some_of
+from jointadapt.exporting.inputs import rows_each, rows_of, some_of
 from jointadapt.runs.folder import RunFolder, config_of
 from jointadapt.runs.model import Model
 from jointadapt.runtime.files import default_cache, new_folder, write_atomically
@@ -152,7 +152,8 @@ def _rows_to_check(model: Model, run: str | Path | None, check: str | Path | Dom
             domain = read_target(run, config_of(run) or model.config, None, default_cache(), track)
         except UserError as error:
             raise UserError(f"{str(error).replace('--target', '--check')}") from error
-    return some_of(domain, MOST_IMAGES if domain.holds_images else MOST_ROWS)
+    most = MOST_IMAGES if domain.holds_images else MOST_ROWS
+    return some_of(domain, max(1, most // rows_each(model, domain)))
 
 
 def _checked(model: Model, run: Runner, domain: Domain, tolerance: float, track: Track) -> Check:

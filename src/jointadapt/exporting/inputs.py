@@ -136,10 +136,22 @@ def _table(table: TableColumns) -> dict[str, Any]:
     for name, known in table.categories.items():
         codes = {text: code for code, text in enumerate((*known, "") if table.fill else known)}
         columns.append({"name": name, "kind": "category", "codes": codes, "otherwise": -1})
-    words = "columns as `columns` lists them: numbers in their own units" + (", NaN where one is missing" * table.fill)
-    words += "; categories as the code of their text, -1 where it has none" * bool(table.categories)
-    before = ["find the columns by their names"] + ["replace texts by their codes"] * bool(table.categories)
+    words = (
+        "the columns in the order of model.json: numbers in their own units" + ", NaN for a missing one" * table.fill
+    )
+    before = ["find the columns by their names"]
+    if table.categories:
+        words += "; texts as their codes"
+        before.append("replace each text by its code, -1 if it has none")
     return _about("columns", "float32", (len(columns),), None, words, before, columns=columns)
+
+
+def rows_each(model: Model, domain: Domain) -> int:
+    """Return how many rows one of a domain becomes: of a recording that is cut, its windows; else 1."""
+    signals = _by_kind(model).get(Signals)
+    if signals is None or not signals.stride or not domain.shape:
+        return 1
+    return max(1, (domain.shape[-1] - signals.shape[1]) // signals.stride + 1)
 
 
 def some_of(domain: Domain, rows: int) -> Domain:

@@ -12,6 +12,7 @@ import copy
 import importlib.util
 import json
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -314,5 +315,9 @@ def build(
 ) -> Classifier:
     """Return the classifier of a description and its tensors."""
     model = Classifier(about, [build_backbone(one, folder, backbone) for one in about["backbones"]])
-    model.load_state_dict(tensors)
+    state = OrderedDict(tensors)
+    vars(state)["_metadata"] = vars(model.state_dict())[
+        "_metadata"
+    ]  # the versions of modules; MNASNet asks for its own
+    model.load_state_dict(state)
     return model.eval().requires_grad_(False)
