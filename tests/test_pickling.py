@@ -154,8 +154,9 @@ def test_another_process_answers_the_same(
         np.testing.assert_array_equal(found["predicted"], estimator.predict(rows))
 
 
-def test_the_cases_are_those_that_are_tried(own: Any) -> None:
+def test_the_cases_are_those_that_are_tried(own: Any, fitted: dict[str, tuple[Any, np.ndarray]]) -> None:
     assert tuple(estimators(own)) == CASES
+    assert fitted["several networks"][0].model_.members > 1
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -173,7 +173,10 @@ def test_a_model_alone_has_a_card_that_says_so() -> None:
 @pytest.mark.parametrize(
     ("options", "shown"),
     [
-        ({"method": BASELINE, "backbone": "mlp"}, ["alone, and not adapted", "backbone `mlp`, trained along"]),
+        (
+            {"method": BASELINE, "backbone": "mlp"},
+            ["(the source), and not adapted to **", "backbone `mlp`, trained along"],
+        ),
         (
             {"unknown": True},
             ["It may also answer `unknown`", "its nearest class, none as `unknown`", "examples of its training data**"],
@@ -195,6 +198,17 @@ def test_a_searched_trade_off_is_told(folder: Path) -> None:
     selection = replace(facts.summary.selection, trade_off=TradeOffSearch("snd", 0.5))
     card = render(replace(facts, summary=replace(facts.summary, selection=selection)))
     assert "**Trade-off** λ = 0.5: searched for by `snd`, without target labels." in card
+
+
+def test_a_model_that_auto_left_as_it_was_is_not_called_adapted(folder: Path) -> None:
+    facts = CardFacts.of(folder)
+    assert facts.summary is not None
+    config = replace(facts.config, method="auto")
+    for chosen, words in (
+        (BASELINE, "and not adapted to **new** (the target): `auto` chose the model without adaptation."),
+        ("mcc", "and adapted to **new** (the target), whose labels it never saw."),
+    ):
+        assert words in render(replace(facts, config=config, summary=replace(facts.summary, chosen=chosen)))
 
 
 def test_several_sources_are_listed() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from scipy.stats import binomtest
 
-from jointadapt.config import RUN_OPTIONS, Config, decides_numbers, names_a_file
+from jointadapt.config import BASELINE, RUN_OPTIONS, Config, decides_numbers, names_a_file
 from jointadapt.errors import UserError, reason
 from jointadapt.evaluation.metrics import Evaluation
 from jointadapt.experiment import Run
@@ -93,6 +93,11 @@ class CardFacts:
     def method(self) -> str:
         """The method as sentences have it."""
         return method_title(self.summary.method if self.summary else self.config.method)
+
+    @property
+    def adapted(self) -> bool:
+        """Whether what is shared is adapted: `auto` may have chosen the model that is not."""
+        return BASELINE not in (self.config.method, self.summary and self.summary.chosen)
 
     @property
     def explained(self) -> bool:
