@@ -1,5 +1,6 @@
 """The runs of a table on a Ray cluster: one task a run, as many at once as the cluster has cores."""
 
+import logging
 import signal
 import tempfile
 import warnings
@@ -34,7 +35,7 @@ def on_ray(address: str = "auto", keep: bool = False) -> Launcher:
     def launch(configs: Mapping[str, Config], data: Ready) -> Iterator[tuple[str, Outcome | str]]:
         stopping = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(address, log_to_driver=False, logging_level="error")
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"no Ray cluster answers at {address}; start one with `ray start --head`, or name another with "
