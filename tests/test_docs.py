@@ -96,6 +96,13 @@ def commands_of(page: str) -> list[list[str]]:
     return [[call.split()[0], *re.findall(r"(?<=\s)--?[a-z][a-z-]*", call)] for call in calls if call]
 
 
+def test_the_programs_that_the_pages_name_are_there():
+    pages = [path.read_text("utf-8") for room in ROOMS for path in (ROOT / "docs" / room).glob("*.md")]
+    named = {program for page in pages for program in re.findall(r"\b(?:benchmarks|tests|examples)/[\w/]+\.py\b", page)}
+    assert len(named) > 20
+    assert not [program for program in sorted(named) if not (ROOT / program).exists()]
+
+
 def test_the_pages_that_code_names_are_there():
     folders = [ROOT / name for name in ("src", "tests", "benchmarks", "examples", "docs")]
     texts = [path for folder in folders for end in ("py", "toml", "md", "rst") for path in folder.rglob(f"*.{end}")]
