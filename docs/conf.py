@@ -35,6 +35,7 @@ extensions = [
     "formulas",
     "mathml",
     "options_table",
+    "plain_signatures",
     "repository_links",
     "short_names",
 ]

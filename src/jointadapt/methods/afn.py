@@ -10,6 +10,8 @@ from jointadapt.methods.base import Method
 from jointadapt.networks.network import Activations
 from jointadapt.runtime.options import Positive
 
+NormStep = Annotated[Positive, "Δr, by which a step increases the features' norms."]
+
 
 class AFN(Method):
     """The squared distance of each row's feature norm from a norm Δr larger than its present one, in both domains:
@@ -27,7 +29,7 @@ class AFN(Method):
         self,
         widths: Sequence[int],
         *,
-        norm_step: Annotated[Positive, "Δr, by which a step increases the features' norms."] = 1.0,
+        norm_step: NormStep = 1.0,
     ) -> None:
         super().__init__(widths)
         self.norm_step = norm_step

@@ -14,6 +14,8 @@ from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
 from jointadapt.runtime.options import Positive
 
+OutputBandwidth = Annotated[Positive | BandwidthRule, "Bandwidth γ of the softmax layer."]
+
 
 class JAN(WeighedKernelMethod):
     """JMMD² of all layers jointly: D̂_L(P, Q), Eq. (7).
@@ -27,7 +29,7 @@ class JAN(WeighedKernelMethod):
         self,
         widths: Sequence[int],
         *,
-        output_bandwidth: Annotated[Positive | BandwidthRule, "Bandwidth γ of the softmax layer."] = SOFTMAX_BANDWIDTH,
+        output_bandwidth: OutputBandwidth = SOFTMAX_BANDWIDTH,
         **options: Any,
     ) -> None:
         super().__init__(widths[:-1], GaussianKernel(output_bandwidth, (1.0,)), **options)

@@ -12,6 +12,8 @@ from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
 from jointadapt.runtime.options import Positive
 
+Margin = Annotated[Positive, "Margin factor γ = exp(ρ), the weight of the source term."]
+
 
 class MDD(Method):
     """The loss of a second classifier f' that agrees with the first, f, on the source and disagrees on the target:
@@ -29,7 +31,7 @@ class MDD(Method):
         self,
         widths: Sequence[int],
         *,
-        margin: Annotated[Positive, "Margin factor γ = exp(ρ), the weight of the source term."] = 4.0,
+        margin: Margin = 4.0,
         second_classifier_width: SecondClassifierWidth = 1024,
     ) -> None:
         super().__init__(widths)

@@ -12,6 +12,8 @@ from jointadapt.methods.base import Method, Needs, entropies, imbalance
 from jointadapt.networks.network import Activations
 from jointadapt.runtime.options import Count, NotNegative
 
+PseudoLabelWeight = Annotated[NotNegative, "β, the weight of the pseudo-label loss."]
+
 
 class SHOT(Method):
     """Information maximisation plus cross-entropy with labels from class centroids of the target:
@@ -35,7 +37,7 @@ class SHOT(Method):
         self,
         widths: Sequence[int],
         *,
-        pseudo_label_weight: Annotated[NotNegative, "β, the weight of the pseudo-label loss."] = 0.3,
+        pseudo_label_weight: PseudoLabelWeight = 0.3,
         centroid_memory: Annotated[
             Count, "Number of the last target examples that the class centroids are computed from."
         ] = 1024,
