@@ -2,7 +2,7 @@
 
     python benchmarks/stacked_heads.py [--widths 512 2048] [--runs 8] [--rounds 9]
 
-Plain PyTorch and our JMMD, no trainer: 36 + 36 rows of cached features, bottleneck 256, 10 classes, float32, one thread.
+Plain PyTorch and our JMMD, no trainer: 36 + 36 rows of cached features, bottleneck 256, 10 classes, float32, a thread.
 Dropout masks are drawn run by run from a generator each. CPU time, in turns in one process, medians over rounds; the
 ratio is to one run.
 """
