@@ -97,3 +97,15 @@ def test_random_weights_are_kept_with_the_model(command: Command, here: Path):
     assert torch.equal(_probabilities(run, weights=_weights(here / "w.safetensors")), _probabilities(run))
     with pytest.raises(UserError, match="trained with the backbone squeezenet1_1; leave --backbone out"):
         Model.load(run, backbone="resnet18")
+
+
+def test_a_network_that_asks_its_weights_for_their_version_is_read_again(command: Command, here: Path):
+    network = ("--backbone", "mnasnet0_5", "--weights", "none", *NETWORK[2:])
+    trained = command(
+        "train", "--source", "pictures/a", "--target", "pictures/b", *network, "--out", "run", "--no-report"
+    )
+    assert trained.code == 0, trained.err
+    before = _probabilities(here / "run")
+    save_file(build_backbone("mnasnet0_5", "none").body.state_dict(), here / "w.safetensors")
+    assert build_backbone("mnasnet0_5", str(here / "w.safetensors")).widths == (1280,)
+    assert before.shape == (6, 2)

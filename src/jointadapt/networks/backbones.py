@@ -16,7 +16,14 @@ from jointadapt.networks.backbone import Backbone, check_is_backbone, innermost,
 from jointadapt.networks.signals.cnn1d import cnn1d
 from jointadapt.networks.signals.inception1d import inception1d
 from jointadapt.networks.signals.resnet1d import resnet1d
-from jointadapt.networks.weights import AUXILIARY, check_finite, fitting_weights, is_counter, is_of_a_classifier
+from jointadapt.networks.weights import (
+    AUXILIARY,
+    check_finite,
+    fitting_weights,
+    is_counter,
+    is_of_a_classifier,
+    load_tensors,
+)
 from jointadapt.runtime.registry import Registry
 
 SIGNAL: dict[str, Callable[[int, int], tuple[nn.Module, Sequence[int]]]] = {
@@ -116,7 +123,7 @@ def _own(module: nn.Module, name: str, weights: str | None, shape: tuple[int, ..
         tensors, backbone.notes = fitting_weights(
             Path(weights), inner.state_dict(), name, is_counter, is_of_a_classifier
         )
-        inner.load_state_dict(tensors, strict=False)
+        load_tensors(inner, tensors, strict=False)
     backbone = backbone if backbone.widths else backbone.measured(shape)
     check_finite(backbone.state_dict(), f"the backbone {name}")
     return backbone
@@ -250,7 +257,7 @@ def _load(
     else:
         tensors, notes = fitting_weights(Path(weights), own, name, may_miss, is_of_a_classifier)
     fitting = {key: value for key, value in tensors.items() if key in own and own[key].shape == value.shape}
-    model.load_state_dict(fitting, strict=False)
+    load_tensors(model, fitting, strict=False)
     return notes
 
 

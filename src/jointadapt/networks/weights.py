@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from jointadapt.errors import UserError, reason, some
 
@@ -27,6 +27,16 @@ HARMLESS = [
 ]
 
 Allowed = Callable[[str], bool]
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True) -> None:
+    """Load tensors into a module by their names, as those of its present version.
+
+    A file of plain tensors says no version, and torchvision's MNASNet refuses what says none.
+    """
+    state = collections.OrderedDict(tensors)
+    vars(state)["_metadata"] = vars(module.state_dict())["_metadata"]
+    module.load_state_dict(state, strict=strict)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.ensemble import join
 from jointadapt.networks.network import Head, Network
+from jointadapt.networks.weights import load_tensors
 from jointadapt.selection.unknown_classes import UnknownClasses
 
 FORMAT = 2
@@ -168,7 +169,7 @@ class ModelFile:
         part = network if self.whole else network.head
         tensors = {name if self.whole else name.removeprefix("head."): x for name, x in self.tensors.items()}
         try:
-            part.load_state_dict(tensors)
+            load_tensors(part, tensors)
         except RuntimeError as error:
             if given:
                 reason = " ".join(str(error).split())[:160]
