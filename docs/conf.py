@@ -113,8 +113,11 @@ warnings.filterwarnings("ignore", message=".*is non-interactive, and thus cannot
 
 html_theme = "pydata_sphinx_theme"
 html_title = "jointadapt"
+html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
+html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

@@ -1,6 +1,7 @@
 """A finished run → the target examples that are worth a label first."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from jointadapt.data import Domain, read_domain
 from jointadapt.data.benchmarks import load_benchmark
 from jointadapt.data.benchmarks import read as read_benchmark
 from jointadapt.data.target_labels import read_labels
-from jointadapt.errors import UserError
+from jointadapt.errors import UserError, some
+from jointadapt.reporting import label_page
 from jointadapt.runs.folder import config_of
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import folder_of, read_compared, read_predictions, read_run_config, read_summary
-from jointadapt.runtime.files import default_cache
+from jointadapt.runtime.files import default_cache, write_atomically
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.random_state import preserved_rng_state
 from jointadapt.runtime.torch_defaults import torch_defaults
@@ -109,6 +111,48 @@ def suggest_for_choosing(run: str | Path, budget: int = 20) -> list[Suggestion]:
     generator = torch.Generator().manual_seed(config.seed + len(labelled))
     found = (left[row] for row in rows_to_tell_apart([*classes.T], budget, weights, generator))
     return [Suggestion(row.item, row.predicted, row.probability) for row in found]
+
+
+def write_label_page(
+    path: str | Path,
+    run: str | Path,
+    suggestions: Sequence[Suggestion],
+    target: str | Path | Domain | None = None,
+    *,
+    backbone: str | nn.Module | None = None,
+    weights: str | Path | None = None,
+    cache: Path | None = None,
+    track: Track = silent,
+) -> int:
+    """Write a page by which a person labels the suggested examples; return its size in bytes.
+
+    It is one file that needs no server and no network. It shows pictures, plots of signals or rows of a table, and
+    hands out the answers as the CSV that `--target-labels` takes, called after the page: `ask.html` gives
+    `ask-labels.csv`.
+
+    Args:
+        path: the file; one that is there is replaced.
+        run, target, backbone, weights: as `suggest_labels` takes them; a target has to hold the suggested examples.
+        suggestions: what `suggest_labels` or `suggest_for_choosing` has found.
+
+    Raises a `UserError` where examples are no longer there, for more than 1,000 of them, and for a place that cannot be
+    written to.
+    """
+    path = Path(path)
+    model, cache = Model.load(run, backbone=backbone, weights=weights), cache or default_cache()
+    config = config_of(run) or model.config
+    domain = target if isinstance(target, Domain) else read_target(run, config, target, cache, track)
+    domain = model.inputs.seen(domain)
+    rows = {item: row for row, item in enumerate(domain.items)}
+    if gone := [row.item for row in suggestions if row.item not in rows]:
+        raise UserError(
+            f"{len(gone)} of the {len(suggestions)} suggested examples are not in {domain.name} ({some(gone)}); "
+            "put them back, or name by --target where the run's target lies now."
+        )
+    guesses = {rows[row.item]: (row.predicted, row.probability) for row in suggestions}
+    page = label_page.render(domain, guesses, model.classes, f"{path.stem}-labels.csv").encode()
+    write_atomically(path, lambda file: file.write(page))
+    return len(page)
 
 
 def read_target(run: str | Path, config: Config, target: str | Path | None, cache: Path, track: Track) -> Domain:

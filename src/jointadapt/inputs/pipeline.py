@@ -51,6 +51,18 @@ class Inputs:
         """Return a domain like the target, ready: what a model is used on is taken for it."""
         return _through(domain, [step.target for step in self.steps])
 
+    def seen(self, domain: Domain) -> Domain:
+        """Return a domain like the target as a person would look at it: recordings cut into windows, all else as it was
+        read. Its items are those of the ready domain.
+        """
+        if domain.ready or not any(isinstance(step, Signals) for step in self.steps):
+            return domain
+        for step in self.steps:
+            if isinstance(step, Signals):
+                return step.windows(domain)
+            domain = step.target(domain)
+        return domain
+
     def values(self) -> dict[str, dict[str, Any]]:
         """Return what each step has learnt, by its name, as JSON has it."""
         return {step.name: step.values() for step in self.steps}
