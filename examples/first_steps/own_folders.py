@@ -55,6 +55,7 @@ run = jointadapt.train(
     weights="none",
     frozen=True,
     steps=200,
+    workers=0,  # this page is built in a process that may start no others
     cache=str(place / "cache"),
 )
 
