@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALL := PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable
 PYTEST := $(BIN)/pytest -q --numprocesses 2
 
-.PHONY: demo test test-all test-slow lint docs
+.PHONY: demo test test-all test-browser lint docs
 
 demo: .venv/.installed
 	$(BIN)/jointadapt demo
@@ -15,9 +15,9 @@ test: lint
 test-all: lint
 	$(PYTEST)
 
-# What `make test` leaves out, but for the minutes-long campaign of faults.
-test-slow: .venv/.installed
-	$(PYTEST) -m "(slow or browser) and not campaign"
+# Pages in a headless Chromium: those of runs, and those of the site where `make docs` has built it.
+test-browser: .venv/.installed
+	$(PYTEST) -m browser
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
@@ -27,7 +27,7 @@ lint: .venv/.installed
 docs: .venv/.installed-docs
 	JOINTADAPT_CACHE=$(CURDIR)/docs/_build/cache OMP_NUM_THREADS=1 \
 		$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
-	$(BIN)/linkchecker --no-status --no-warnings docs/_build/html/index.html
+	$(BIN)/python docs/check_links.py docs/_build/html
 	@echo "The site is docs/_build/html/index.html"
 
 .venv/.installed: pyproject.toml

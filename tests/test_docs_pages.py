@@ -1,6 +1,7 @@
 """The pages of the site hold together: each method has its equation, each public name its page, each title one page."""
 
 import importlib
+import importlib.util
 import re
 import shlex
 import tomllib
@@ -135,3 +136,16 @@ def test_the_tutorials_commands_run(tmp_path, monkeypatch):
         assert outcome.exit_code == 0, f"{command}\n{outcome.output}"
     exec(compile(next(scripts).replace("trade_off=1.0", "trade_off=1.0, steps=10"), "tutorial.md", "exec"), {})
     assert (tmp_path / "runs/scanner-phone-jan/report.html").exists()
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path):
+    specification = importlib.util.spec_from_file_location("check_links", ROOT / "docs/check_links.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    (tmp_path / "a.html").write_text('<a href="b.html#here">b</a><a href="b.html#gone">b</a><img src="c.png">')
+    (tmp_path / "b.html").write_text('<p id="here"></p><a href="https://elsewhere.example">x</a>')
+    within, outside, broken = module.check(tmp_path)
+    assert (within, outside) == (3, 1)
+    assert broken == ["a.html: b.html#gone: no such anchor", "a.html: c.png: no such file"]

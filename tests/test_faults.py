@@ -40,7 +40,6 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs processes that
 
 
 @pytest.mark.slow
-@pytest.mark.campaign
 def test_nothing_is_lost_in_the_whole_campaign(tmp_path: Path) -> None:
     rows = list(campaign(tmp_path, 10))
     assert rows[0].injected == 50
