@@ -165,7 +165,7 @@ def test_starting_over_asks_first(asked: Asked, tab: Any) -> None:
     assert counts(tab) == "1 of 4 labelled"
     start.click()
     tab.get_by_role("dialog").get_by_role("button", name="Start over").click()
-    assert counts(tab) == "0 of 4 labelled"
+    tab.get_by_text("0 of 4 labelled").wait_for()  # the dialog says later that it is closed
     tab.reload()
     assert counts(tab) == "0 of 4 labelled"
 
