@@ -23,7 +23,7 @@ source, target = digit_domains()
 figure, rows = plt.subplots(2, 9, figsize=(9, 2.6))
 for row, domain in zip(rows, (source, target), strict=True):
     for axes, picture in zip(row, domain.rows(range(9)), strict=True):
-        axes.imshow(picture.reshape(8, 8), cmap="gray")
+        axes.imshow(picture.reshape(8, 8).numpy(), cmap="gray")
         axes.set_axis_off()
     row[0].set_title(f"{domain.name}, {len(domain)} examples", loc="left")
 
@@ -48,7 +48,7 @@ print(f"source-only: {before:.1f} % of the target right\njan:         {after:.1f
 predictions = run.model.predict(target)
 figure, row = plt.subplots(1, 9, figsize=(9, 1.5))
 for axes, picture, label in zip(row, target.rows(range(9)), predictions[:9], strict=True):
-    axes.imshow(picture.reshape(8, 8), cmap="gray")
+    axes.imshow(picture.reshape(8, 8).numpy(), cmap="gray")
     axes.set_axis_off()
     axes.set_title(label)
 

@@ -42,7 +42,7 @@ for suggestion in asked[:5]:
 figure, row = plt.subplots(1, 8, figsize=(9, 1.6))
 for axes, suggestion in zip(row, asked, strict=False):
     number = target.items.index(suggestion.item)
-    axes.imshow(target.rows([number]).reshape(8, 8), cmap="gray")
+    axes.imshow(target.rows([number]).reshape(8, 8).numpy(), cmap="gray")
     axes.set_title(f"{suggestion.predicted}?")
     axes.set_axis_off()
 
@@ -72,7 +72,7 @@ for name, accuracies in curves.items():
 figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
 for (name, accuracies), colour, marker in zip(curves.items(), ("#0072b2", "#d55e00"), "o^", strict=True):
     axes.plot([0, *budgets], accuracies, color=colour, marker=marker, label=name)
-axes.set(xlabel="labelled target examples", ylabel="target accuracy, %")
+axes.set(title="Suggested labels and labels at random", xlabel="labelled target examples", ylabel="target accuracy, %")
 axes.legend(frameon=False)
 
 # %%

@@ -66,7 +66,7 @@ figure, axes = plt.subplots(figsize=(6, 2.2), layout="constrained")
 names, weights = zip(*((source.name, source.weight) for source in weighed.summary.sources), strict=True)
 bars = axes.bar(names, weights, color="#0072b2")
 axes.bar_label(bars, fmt="%.2f", padding=2)
-axes.set(ylabel="weight", ylim=(0, 1.25 * max(weights)))
+axes.set(title="Weight of each source", ylabel="weight", ylim=(0, 1.25 * max(weights)))
 
 # %%
 # :doc:`/guides/several-sources` has the rule, and says where the best single source would have done better.

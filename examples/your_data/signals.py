@@ -58,5 +58,5 @@ for number, name in enumerate(target.classes):
 figure, axes = plt.subplots(figsize=(5, 1.8), layout="constrained")
 bars = axes.barh(list(accuracies), list(accuracies.values()), color=["#999999", "#0072b2"])
 axes.bar_label(bars, fmt="%.1f", padding=3)
-axes.set(xlabel="accuracy on machine 2, %", xlim=(0, 112))
+axes.set(title="Machine 2, without and with JAN", xlabel="accuracy on machine 2, %", xlim=(0, 112))
 axes.invert_yaxis()

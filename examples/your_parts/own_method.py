@@ -71,5 +71,5 @@ for name, accuracy in accuracies.items():
 figure, axes = plt.subplots(figsize=(5, 2.4), layout="constrained")
 bars = axes.barh(list(accuracies), list(accuracies.values()), color=["#999999", "#e69f00", "#0072b2"])
 axes.bar_label(bars, fmt="%.1f", padding=3)
-axes.set(xlabel="target accuracy, %", xlim=(0, 100))
+axes.set(title="A method of one line, and JAN", xlabel="target accuracy, %", xlim=(0, 100))
 axes.invert_yaxis()
