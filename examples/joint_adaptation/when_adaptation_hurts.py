@@ -39,7 +39,7 @@ x_target, y_target = clouds(1, (250, 25, 25), move=0.6)
 # A run trains a source-only model along, and its verdict compares the two. It can do so here because we hand it the
 # target's labels; they serve the evaluation alone.
 
-options = {"backbone": "mlp", "steps": 200}
+options = {"backbone": "mlp", "steps": 120}
 jan = jointadapt.train(source, (x_target, y_target), method="jan", **options)
 print(jan.summary.verdict)
 

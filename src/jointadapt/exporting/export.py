@@ -151,7 +151,7 @@ def _rows_to_check(model: Model, run: str | Path | None, check: str | Path | Dom
         try:
             domain = read_target(run, config_of(run) or model.config, None, default_cache(), track)
         except UserError as error:
-            raise UserError(f"{str(error).replace('--target', '--check')}") from error
+            raise UserError(str(error).replace("--target", "--check")) from error
     most = MOST_IMAGES if domain.holds_images else MOST_ROWS
     return some_of(domain, max(1, most // rows_each(model, domain)))
 
