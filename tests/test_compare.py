@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -29,7 +29,7 @@ from jointadapt.comparison.table import tabulate
 from jointadapt.config import Config, make_config
 from jointadapt.data import read_domain
 from jointadapt.data.benchmarks import load_benchmark
-from jointadapt.errors import Interrupted
+from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment import Run
 from jointadapt.experiment.prepare import Prepared
 from jointadapt.experiment.recipes import recipe_names, recipe_options
@@ -73,13 +73,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Note every run that is trained."""
     runs: list[Config] = []
-    real = module.execute_prepared
+    real = module.execute_together
 
-    def count(config: Config, data: Prepared) -> Run:
-        runs.append(config)
-        return real(config, data)
+    def count(configs: Sequence[Config], data: Sequence[Prepared]) -> list[Run | UserError]:
+        runs.extend(configs)
+        return real(configs, data)
 
-    monkeypatch.setattr(module, "execute_prepared", count)
+    monkeypatch.setattr(module, "execute_together", count)
     return runs
 
 
@@ -215,8 +215,8 @@ def test_an_interrupted_table_goes_on(counted: list[Config]) -> None:
 
         return track
 
-    with pytest.raises(Interrupted, match="stopped after 3 of 8 runs; the same command goes on") as stop:
-        compare(comparison, track=stop_after(3))
+    with pytest.raises(Interrupted, match="stopped after 4 of 8 runs; the same command goes on") as stop:
+        compare(comparison, track=stop_after(4))
     assert stop.value.number == signal.SIGINT
     outcomes, failures = compare(comparison)
     assert len(counted) == 8

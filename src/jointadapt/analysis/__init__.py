@@ -18,7 +18,7 @@ from jointadapt.discrepancy import jan_kernels, jmmd_unbiased
 from jointadapt.discrepancy.a_distance import FEWEST_GROUPS, FEWEST_PER_DOMAIN, a_distance
 from jointadapt.discrepancy.distances import mean_squared_distance
 from jointadapt.errors import UserError
-from jointadapt.experiment import execute
+from jointadapt.experiment import execute_variants
 from jointadapt.experiment.trade_off import TRADE_OFFS
 from jointadapt.reporting.html import page_template
 from jointadapt.reporting.run_figures import tsne
@@ -147,15 +147,16 @@ def sweep(run: str | Path, option: Swept, out: str | Path, track: Track = silent
         seen = Observer(track).see(found)
         scale = mean_squared_distance(*seen.features).item()
         values = [float(f"{scale * multiple:.3g}") for multiple in BANDWIDTH_MULTIPLES]
-    folders = []
+    variants = {}
     for value in values:
         for seed in range(config.seed, config.seed + SEEDS):
             folder = Path(out) / "sweep" / f"{option}-{value:g}-{seed}"
             made = {option: value, "seed": seed, "out": str(folder), "baseline": False, "report": False}
-            if not RunFolder(folder).finished:
-                execute(config.but(**made), track=track, resuming=True)
-            folders.append(folder)
-    return folders
+            variants[folder] = config.but(**made)
+    missing = [variant for folder, variant in variants.items() if not RunFolder(folder).finished]
+    if missing:
+        execute_variants(missing, track)
+    return [*variants]
 
 
 def _main(runs: Sequence[FinishedRun]) -> list[FinishedRun]:

@@ -1,4 +1,4 @@
-"""The runs of a table on a Ray cluster: one task a run, as many at once as the cluster has cores."""
+"""The runs of a table on a Ray cluster: one task a group of runs, as many at once as the cluster has cores."""
 
 import logging
 import signal
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from jointadapt.comparison.plan import Outcome
-from jointadapt.comparison.run import Launcher, run_one
+from jointadapt.comparison.run import Launcher, grouped, run_group
 from jointadapt.comparison.shared_data import Ready
 from jointadapt.config import Config
 from jointadapt.errors import UserError
@@ -47,36 +47,42 @@ def on_ray(address: str = "auto", keep: bool = False) -> Launcher:
             rows, domains = ray.put(data.tensors.read_bytes()), ray.put(data)
             task = ray.remote(max_retries=3)(_run_there)
             waiting = {}
-            for key, config in configs.items():
-                if config.devices > 1:
-                    raise UserError("a run on a Ray cluster has one device; leave --devices out.")
-                gpus = 1 if config.device == "cuda" else 0
-                config = replace(config, device="cpu" if config.device == "auto" else config.device)
-                order = (config, domains, rows, str(Path.cwd()), keep, __version__)
-                waiting[task.options(num_cpus=1, num_gpus=gpus).remote(*order)] = key
+            if any(config.devices > 1 for config in configs.values()):
+                raise UserError("a run on a Ray cluster has one device; leave --devices out.")
+            for group in grouped(configs, int(ray.cluster_resources().get("CPU", 1))):
+                gpus = 1 if any(config.device == "cuda" for config in group.values()) else 0
+                group = {
+                    key: replace(config, device="cpu" if config.device == "auto" else config.device)
+                    for key, config in group.items()
+                }
+                order = (group, domains, rows, str(Path.cwd()), keep, __version__)
+                waiting[task.options(num_cpus=1, num_gpus=gpus).remote(*order)] = [*group]
             while waiting:
                 for done in ray.wait([*waiting])[0]:
-                    yield waiting.pop(done), _result(ray, done)
+                    yield from _result(ray, done, waiting.pop(done)).items()
         finally:
             ray.shutdown()  # ends the tasks that are under way, too
 
     return launch
 
 
-def _result(ray: Any, done: Any) -> Outcome | str:
-    """Return what a task did; a node that was lost, or a process, costs this run and no other."""
+def _result(ray: Any, done: Any, keys: list[str]) -> dict[str, Outcome | str]:
+    """Return what a task did; a node that was lost, or a process, costs these runs and no other."""
     try:
         return ray.get(done)
     except ray.exceptions.RayTaskError:  # an error of ours
         raise
     except ray.exceptions.RayError as error:
-        return f"lost on the cluster, after three more attempts ({type(error).__name__})"
+        return dict.fromkeys(keys, f"lost on the cluster, after three more attempts ({type(error).__name__})")
 
 
-def _run_there(config: Config, data: Ready, rows: bytes, here: str, keep: bool, version: str) -> Outcome | str:
-    """Return the outcome of a run, on a node: one thread, in the sender's current folder where the node has it."""
+def _run_there(
+    configs: dict[str, Config], data: Ready, rows: bytes, here: str, keep: bool, version: str
+) -> dict[str, Outcome | str]:
+    """Return the outcomes of runs, on a node: one thread, in the sender's current folder where the node has it."""
     if __version__ != version:
-        return f"a node has jointadapt {__version__}, this machine {version}; install the same everywhere."
+        told = f"a node has jointadapt {__version__}, this machine {version}; install the same everywhere."
+        return dict.fromkeys(configs, told)
     torch.set_num_threads(1)
     with (
         tempfile.TemporaryDirectory(prefix="jointadapt-") as folder,
@@ -86,5 +92,6 @@ def _run_there(config: Config, data: Ready, rows: bytes, here: str, keep: bool, 
         warnings.simplefilter("ignore")  # the sender has said them
         file = Path(folder) / "rows.pt"
         file.write_bytes(rows)
-        config = config if keep else replace(config, out=str(Path(folder) / "run"))
-        return run_one(config, replace(data, tensors=file))
+        if not keep:
+            configs = {key: replace(config, out=str(Path(folder) / key)) for key, config in configs.items()}
+        return run_group(configs, replace(data, tensors=file))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
@@ -20,10 +20,11 @@ import torch
 from jointadapt.comparison.plan import Comparison, Outcome
 from jointadapt.comparison.results import ResultStore
 from jointadapt.comparison.shared_data import Ready, shared_data
-from jointadapt.config import Config
+from jointadapt.config import BASELINE, Config
 from jointadapt.errors import Interrupted, UserError
-from jointadapt.experiment import device_of, execute_prepared
-from jointadapt.experiment.prepare import prepare, prepare_features
+from jointadapt.experiment import device_of, execute_together
+from jointadapt.experiment.prepare import Prepared, prepare, prepare_features
+from jointadapt.methods.registry import takes_runs
 from jointadapt.runs.folder import RunFolder
 from jointadapt.runs.reading import read_summary
 from jointadapt.runs.summary import Summary
@@ -31,6 +32,7 @@ from jointadapt.runtime.files import default_cache
 from jointadapt.runtime.main_guard import MEND, check_not_imported_again, unguarded_call
 from jointadapt.runtime.progress import Track, silent
 from jointadapt.runtime.signals import ASKING, handled
+from jointadapt.training.stack import MOST_TOGETHER
 
 
 def compare(
@@ -38,7 +40,7 @@ def compare(
 ) -> tuple[list[Outcome], list[str]]:
     """Return the outcomes of all runs in the order of the table, and what failed; those known already cost nothing.
 
-    Where they run, `launch` says: in this process by default. Their numbers do not depend on it.
+    Where they run, `launch` says: in this process by default. Their numbers do not depend on it, but for rounding.
     """
     check_not_imported_again()
     memory = ResultStore(comparison.folder / "results.jsonl")
@@ -69,11 +71,6 @@ def compare(
     return [known[key] for key in keys if key in known], failures
 
 
-# The data, read and passed through a frozen backbone once
-
-
-# The runs, side by side
-
 Launcher = Callable[[Mapping[str, Config], Ready], Iterator[tuple[str, Outcome | str]]]
 """Runs by key, and their data → the key of each with its outcome, or why it failed, as they finish."""
 
@@ -84,21 +81,22 @@ def in_processes(jobs: int) -> Launcher:
 
 
 def _run_all(configs: Mapping[str, Config], data: Ready, jobs: int) -> Iterator[tuple[str, Outcome | str]]:
-    if jobs == 1 or len(configs) == 1:
+    groups = grouped(configs, jobs)
+    if jobs == 1 or len(groups) == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            for key, config in configs.items():
-                yield key, run_one(config, data)
+            for group in groups:
+                yield from run_group(group, data).items()
         finally:
             torch.set_num_threads(threads)
         return
     spawn = multiprocessing.get_context("spawn")  # a forked copy of a process with threads may hang
-    with ProcessPoolExecutor(min(jobs, len(configs)), spawn, _start, (data,)) as pool:
-        futures = {pool.submit(run_one, config): key for key, config in configs.items()}
+    with ProcessPoolExecutor(min(jobs, len(groups)), spawn, _start, (data,)) as pool:
+        futures = [pool.submit(run_group, group) for group in groups]
         try:
             for future in as_completed(futures):
-                yield futures[future], future.result()
+                yield from future.result().items()
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
@@ -128,34 +126,63 @@ def _start(data: Ready) -> None:
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def run_one(config: Config, data: Ready | None = None) -> Outcome | str:
-    """Return the outcome of a run, or why there is none."""
+def grouped(configs: Mapping[str, Config], jobs: int) -> list[dict[str, Config]]:
+    """Return the runs in groups, each for one process: those of a task that may train as one, and every other alone.
+
+    There are as many groups as jobs, where there are as many runs.
+    """
+    alike: dict[Hashable, list[str]] = {}
+    for key, config in configs.items():
+        stacks = takes_runs(config.method) and config.devices == 1
+        alike.setdefault((config.task, config.method == BASELINE) if stacks else key, []).append(key)
+    most = max(1, min(MOST_TOGETHER, len(configs) // jobs))
+    groups = []
+    for keys in alike.values():
+        keys.sort(key=lambda key: configs[key].method)  # what is the same of all seeds is computed at once
+        groups += [{key: configs[key] for key in keys[first : first + most]} for first in range(0, len(keys), most)]
+    return groups
+
+
+def run_group(configs: Mapping[str, Config], data: Ready | None = None) -> dict[str, Outcome | str]:
+    """Return the outcome of each run, or why there is none."""
     data = data or _shared
     assert data is not None
-    config = replace(config, backbone=data.name)
-    try:
-        summary = _on_several_devices(config) if config.devices > 1 else _here(config, data)
-    except UserError as error:
-        return str(error)
+    configs = {key: replace(config, backbone=data.name) for key, config in configs.items()}
+    found: dict[str, Summary | UserError] = {}
+    here: dict[str, Prepared] = {}
+    for key, config in configs.items():
+        try:
+            if config.devices > 1:
+                found[key] = _on_several_devices(config)
+            else:
+                here[key] = _prepared(config, data)
+        except UserError as error:
+            found[key] = error
+    runs = execute_together([configs[key] for key in here], [*here.values()])
+    found |= {key: run if isinstance(run, UserError) else run.summary for key, run in zip(here, runs, strict=True)}
+    return {key: _outcome(config, found[key]) for key, config in configs.items()}
+
+
+def _outcome(config: Config, found: Summary | UserError) -> Outcome | str:
+    if isinstance(found, UserError):
+        return str(found)
     source, target = config.task.split(" → ")
     return Outcome(
         task=(source, target),
         method=config.method,
         seed=config.seed,
         backbone=config.backbone,
-        choices={rule: asdict(choice) for rule, choice in summary.selection.choices.items()},
-        seconds=summary.seconds,
+        choices={rule: asdict(choice) for rule, choice in found.selection.choices.items()},
+        seconds=found.seconds,
     )
 
 
-def _here(config: Config, data: Ready) -> Summary:
-    """Return the summary of a run in this process, on data that was read once for all runs."""
+def _prepared(config: Config, data: Ready) -> Prepared:
+    """Return the data of a run in this process, which was read once for all runs."""
     source, target = (data.domain(name) for name in config.task.split(" → "))
     if data.backbone is not None:
-        prepared = prepare_features(config, source, target, data.backbone)
-    else:
-        prepared = prepare(config, source, target, device_of(config), Path(config.cache or default_cache()), silent)
-    return execute_prepared(config, prepared).summary
+        return prepare_features(config, source, target, data.backbone)
+    return prepare(config, source, target, device_of(config), Path(config.cache or default_cache()), silent)
 
 
 def _on_several_devices(config: Config) -> Summary:

@@ -1,7 +1,7 @@
 """Training batches: a function of the step alone, so that a run can go on from any step."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -57,6 +57,7 @@ class Batches(Dataset):
     transform: Transform | None = None
     part: tuple[int, int] = (0, 1)
     balanced: bool = False
+    _orders: dict[int, tuple[int, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __getitem__(self, step: int) -> Batch:
         x_s, rows_s = self._batch(self.source, step, 2 * self.seed)
@@ -71,8 +72,7 @@ class Batches(Dataset):
 
     def iterate(self, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
         """Yield the batches of the steps start … stop − 1, made by worker processes for images and own datasets."""
-        made = self.transform is not None or isinstance(self.source.content, DatasetRows)
-        workers = min(workers, stop - start) if made else 0
+        workers = 0 if self.at_hand else min(workers, stop - start)
         if workers <= 0:
             return map(self.__getitem__, range(start, stop))
 
@@ -82,6 +82,11 @@ class Batches(Dataset):
             return DataLoader(self, batch_size=None, sampler=range(first, stop), **options)
 
         return load(loader, start, stop)
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether the rows are numbers in memory, which need no worker to be made."""
+        return self.transform is None and not isinstance(self.source.content, DatasetRows)
 
     def _batch(self, domain: Domain, step: int, stream: int) -> tuple[Tensor, list[int]]:
         """Return this part of a batch, and the numbers of its rows."""
@@ -108,9 +113,18 @@ class Batches(Dataset):
         rows: list[int] = []
         while first < stop:
             epoch, begin = divmod(first, size)
-            rows += _shuffle(size, stream, epoch)[begin : begin + stop - first].tolist()
+            rows += self._shuffled(size, stream, epoch)[begin : begin + stop - first].tolist()
             first = step * self.batch_size + len(rows)
         return rows
+
+    def _shuffled(self, size: int, stream: int, epoch: int) -> Tensor:
+        """Return the order of a domain's rows in an epoch; that of the last epoch asked for is kept."""
+        kept, order = self._orders.get(stream, (None, None))
+        if kept != epoch or order is None:
+            generator = torch.Generator().manual_seed(_mixed(stream, epoch))
+            order = torch.randperm(size, generator=generator)
+            self._orders[stream] = epoch, order
+        return order
 
     def _of_an_origin(self, place: int, stream: int) -> int:
         """Return the source's row at a place of an endless stream; of several sources each has its seats in a batch."""
@@ -178,12 +192,6 @@ def shard(rows: int, part: int, parts: int) -> range:
     least, larger = divmod(rows, parts)
     first = part * least + min(part, larger)
     return range(first, first + least + (part < larger))
-
-
-@lru_cache(maxsize=8)
-def _shuffle(size: int, stream: int, epoch: int) -> Tensor:
-    generator = torch.Generator().manual_seed(_mixed(stream, epoch))
-    return torch.randperm(size, generator=generator)
 
 
 @lru_cache(maxsize=512)

@@ -1,8 +1,8 @@
 """Configuration → data, network, method, training, evaluation, report: the only package that knows all the others."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from jointadapt.experiment.few_labels import without_labels
 from jointadapt.experiment.fit import not_as_begun
 from jointadapt.experiment.prepare import Given, Prepared, as_domain, choose_backbone, prepare, read_role, read_task
 from jointadapt.experiment.recipes import with_recipe
-from jointadapt.experiment.run import Run, train_method
+from jointadapt.experiment.run import Run, raising, train_method, train_methods
 from jointadapt.experiment.session import Session
 from jointadapt.experiment.sources import paths_of
 from jointadapt.experiment.trade_off import choose_trade_off
@@ -40,7 +40,7 @@ from jointadapt.runtime.random_state import preserved_rng_state
 from jointadapt.runtime.torch_defaults import torch_defaults
 from jointadapt.training.distributed import reporting_lost_ranks
 
-__all__ = ["Run", "device_of", "estimate", "execute", "execute_prepared", "resume", "train"]
+__all__ = ["Run", "device_of", "estimate", "execute", "execute_together", "execute_variants", "resume", "train"]
 
 
 @torch_defaults()
@@ -159,8 +159,7 @@ def execute(
     _check(config)
     source, target = _read_domains(config, source, target, track)
     out = config.out or str(free_folder(source.name, target.name, config.method))
-    kind = "signal" if source.kind == "signal" else config.kind  # a benchmark may say it, and so may a domain
-    config = replace(config, out=out, kind=kind, backbone=choose_backbone(config, source))
+    config = replace(_resolved(config, source), out=out)
     with preserved_rng_state(), _held(config, resuming):
         session = _begin(config, source, target, backbone, labels, track)
         for note in session.data.notes:
@@ -176,15 +175,80 @@ def execute(
 
 
 @torch_defaults()
-def execute_prepared(config: Config, data: Prepared) -> Run:
-    """Return the run of a method on data as the network gets them; no report.
+def execute_together(configs: Sequence[Config], data: Sequence[Prepared]) -> list[Run | UserError]:
+    """Return the run of each configuration on its data as the network gets them, or why there is none; no report.
 
-    `config.out` may be the folder of an interrupted run, which is finished, or of a finished one, which is read.
+    Those that can be trained as one are. `config.out` may be the folder of an interrupted run, which is finished, or of
+    a finished one, which is read.
     """
-    with preserved_rng_state(), RunFolder(Path(config.out)).held():
-        session = Session(config, data, launch(config), silent)
-        check_alignment(session)
-        return _train_all(session)
+    sessions: dict[int, Session] = {}
+    runs: dict[int, Run | UserError] = {}
+    with preserved_rng_state(), ExitStack() as folders:
+        for number, (config, own) in enumerate(zip(configs, data, strict=True)):
+            try:
+                folders.enter_context(RunFolder(Path(config.out)).held())
+                sessions[number] = _session_of(config, own)
+            except UserError as error:
+                runs[number] = error
+        runs |= dict(zip(sessions, _train_each([*sessions.values()]), strict=True))
+    return [runs[number] for number in range(len(configs))]
+
+
+@torch_defaults()
+def execute_variants(configs: Sequence[Config], track: Track = silent) -> list[Run]:
+    """Return the runs of configurations of the same files, which are read once; no report.
+
+    Those that can be trained as one are. A folder may hold an interrupted run, which is finished.
+    """
+    check_not_imported_again()
+    source, target = _read_domains(configs[0], None, None, track)
+    sessions = []
+    with preserved_rng_state(), ExitStack() as folders:
+        for config in configs:
+            config = _resolved(config, source)
+            folders.enter_context(RunFolder(Path(config.out)).held())
+            sessions.append(_begin(config, source, target, None, None, track))
+            if not sessions[-1].folder.begun:
+                sessions[-1].folder.write_config(config)
+        for note in dict.fromkeys(note for session in sessions for note in session.data.notes):
+            sessions[0].warn(note)
+        return raising(_train_each(sessions))
+
+
+def _train_each(sessions: Sequence[Session]) -> list[Run | UserError]:
+    """Return the run of each session, or why there is none; those that are one training each are trained together."""
+    single = [number for number, session in enumerate(sessions) if _is_one_training(session.config)]
+    runs = dict(zip(single, train_methods([sessions[number] for number in single], None), strict=True))
+    for number, session in enumerate(sessions):
+        if number not in runs:
+            try:
+                runs[number] = _train_all(session)
+            except UserError as error:
+                runs[number] = error
+    return [runs[number] for number in range(len(sessions))]
+
+
+def _resolved(config: Config, source: Domain) -> Config:
+    """Return the configuration with what the source decides: a benchmark may say its kind, and so may a domain."""
+    kind = "signal" if source.kind == "signal" else config.kind
+    return replace(config, kind=kind, backbone=choose_backbone(config, source))
+
+
+def _session_of(config: Config, data: Prepared) -> Session:
+    session = Session(config, data, launch(config), silent)
+    check_alignment(session)
+    return session
+
+
+def _is_one_training(config: Config) -> bool:
+    """Return whether a run needs no other model, and no choice, before its training or after it."""
+    choices = config.method == AUTO or config.trade_off == "search" or config.estimate
+    return not choices and not _wants_baseline(config)
+
+
+def _wants_baseline(config: Config) -> bool:
+    asked = config.baseline or config.method == AUTO or is_source_free(config.method)
+    return config.method != BASELINE and asked
 
 
 def _without_module(options: Mapping[str, Any]) -> tuple[dict[str, Any], nn.Module | None]:
@@ -271,7 +335,7 @@ def _train_all(session: Session) -> Run:
     """Return the run of the method, after its baseline and the choices that were asked for."""
     config, baseline = session.config, None
     try:
-        if config.method != BASELINE and (config.baseline or config.method == AUTO or is_source_free(config.method)):
+        if _wants_baseline(config):
             plain = {"method": BASELINE, "trade_off": "auto", "align": "no", "label_shift": "no", "baseline": False}
             plain |= {"unknown": False}
             before = without_labels(session) if config.method == AUTO else session

@@ -8,7 +8,7 @@ from torch import Tensor
 from jointadapt.config import BASELINE
 from jointadapt.data import Domain
 from jointadapt.experiment.alignment import can_align
-from jointadapt.experiment.run import Run, join_runs, train_method
+from jointadapt.experiment.run import Run, join_runs, raising, train_method, train_methods
 from jointadapt.experiment.session import Session
 from jointadapt.methods.registry import CANDIDATES
 from jointadapt.runs.reading import CANDIDATES_FOLDER, folder_of, read_predicted
@@ -28,7 +28,7 @@ def train_candidates(session: Session, baseline: Run, kind: str) -> dict[str, Ru
         return runs
     if kind == "label shift":
         return runs | {CORRECTED: train_method(_corrected(session), baseline)}
-    runs |= {name: train_method(each, baseline) for name, each in _candidates(session).items()}
+    runs |= _trained(_candidates(session), baseline)
     runs[COMBINATION] = join_runs(_within(session, COMBINATION), [*runs.values()], baseline)
     if asks_for_caution(predicted_by(runs, session.data.target)):
         runs[CAUTIOUS] = join_runs(_within(session, CAUTIOUS), [runs[name] for name in UNBALANCED], baseline)
@@ -42,9 +42,8 @@ def train_again(session: Session, name: str, compared: Mapping[str, Run]) -> Run
     every = {BASELINE: plain, **_candidates(session)}
     every[CORRECTED] = _corrected(session)
     members = {COMBINATION: [each for each in every if each in compared], CAUTIOUS: [*UNBALANCED]}.get(name, [name])
-    runs: dict[str, Run] = {}
-    for each in dict.fromkeys([BASELINE, *members]):
-        runs[each] = train_method(every[each], runs.get(BASELINE))
+    runs = {BASELINE: train_method(plain, None)}
+    runs |= _trained({each: every[each] for each in members if each != BASELINE}, runs[BASELINE])
     if members == [name]:
         return runs[name]
     return join_runs(_within(session, name), [runs[each] for each in members], runs[BASELINE])
@@ -75,6 +74,11 @@ def _candidates(session: Session) -> dict[str, Session]:
     if can_align(session.data.source):
         options |= {f"{name} moved": {"method": name, "align": "columns"} for name in MOVED}
     return {name: _within(session, name, **own) for name, own in options.items()}
+
+
+def _trained(sessions: Mapping[str, Session], baseline: Run) -> dict[str, Run]:
+    """Return the run of each session by its name."""
+    return dict(zip(sessions, raising(train_methods([*sessions.values()], baseline)), strict=True))
 
 
 def _corrected(session: Session) -> Session:

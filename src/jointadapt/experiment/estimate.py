@@ -13,7 +13,7 @@ from jointadapt.diagnostics.accuracy import Rows, combine, estimate_accuracy, me
 from jointadapt.diagnostics.accuracy.estimators import accuracy_of, agreement
 from jointadapt.errors import UserError
 from jointadapt.experiment.prepare import Prepared
-from jointadapt.experiment.run import Run, train_method
+from jointadapt.experiment.run import Run, raising, train_method, train_methods
 from jointadapt.experiment.session import Session
 from jointadapt.runs.reading import TWINS, read_predicted
 from jointadapt.runs.summary import AccuracyEstimate
@@ -91,9 +91,11 @@ def _estimate_by_twin(session: Session) -> AccuracyEstimate:
         return untold(NONE_TO_HOLD_OUT)
     small = _without(session, held)
     plain = train_method(small.within(BASELINE, **PLAIN), None)
-    twin = plain if method == BASELINE else train_method(small.within("twin"), plain)
+    twins = [] if method == BASELINE else [small.within("twin")]
     names = [name for name in WITNESSES if name not in (BASELINE, method)]
-    witnesses = [train_method(small.within(name, **{**PLAIN, "method": name}), plain) for name in names]
+    sessions = twins + [small.within(name, **{**PLAIN, "method": name}) for name in names]
+    trained = raising(train_methods(sessions, plain))
+    twin, witnesses = (trained[0], trained[1:]) if twins else (plain, trained)
     counted, unseen = _counted(data), data.source.select(held.nonzero().flatten().tolist())
     p_s, p_t = _probabilities(session, twin, unseen, target)
     others = witnesses if twin is plain else [plain, *witnesses]

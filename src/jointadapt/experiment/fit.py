@@ -1,6 +1,7 @@
 """One training: from the newest checkpoint, if there is one, to the last step."""
 
 import copy
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +29,8 @@ CHECKPOINTS = 10
 WEIGHTS, OWN = "weights", "backbone"  # of a backbone of one's own: their digest, and its name
 
 
-def fit(session: Session, selection: CheckpointSelection, trained: Network | None) -> Network:
-    """Return the network as the last step left it; checkpoints and records go to the session's folder.
+def begin(session: Session, selection: CheckpointSelection, trained: Network | None) -> "Training":
+    """Return a training at its newest checkpoint, or before its first step; it writes to the session's folder.
 
     Args:
         trained: the source-only network, from which a method that looks at no source row begins.
@@ -40,25 +41,22 @@ def fit(session: Session, selection: CheckpointSelection, trained: Network | Non
     trainer = _build_trainer(session, network, batches.source.origin_weights)
     training = Training(session, selection, network, trainer, batches)
     training.restore()
-    with stop_requests() as requested:
-        for record in training.records():
-            stop = training.trainer.largest(*requested[:1])
-            training.follow(record, bool(stop))
-            if stop:
-                session.wait()
-                raise Interrupted(stop)
-    return network
+    return training
 
 
 @dataclass
 class Training:
-    """A training and what is done beside its steps: records, looks at collapse, candidates, checkpoints."""
+    """A training and what is done beside its steps: records, looks at collapse, candidates, checkpoints.
+
+    `seconds` is how long it took; of one that was made with others its part.
+    """
 
     session: Session
     selection: CheckpointSelection
     network: Network
     trainer: Trainer
     batches: Batches
+    seconds: float = 0.0
     monitor: CollapseMonitor = field(init=False)
     record_every: int = field(init=False)
     checkpoint_every: int = field(init=False)
@@ -79,6 +77,18 @@ class Training:
             self.trainer.restore(state)
             self.selection.restore(state["selection"])
         folder.start_metrics(self.trainer.step)
+
+    def run(self) -> None:
+        """Make the steps that are left; raises `Interrupted`, with a checkpoint kept, where that is asked for."""
+        started = time.monotonic()
+        with stop_requests() as requested:
+            for record in self.records():
+                stop = self.trainer.largest(*requested[:1])
+                self.follow(record, bool(stop))
+                if stop:
+                    self.session.wait()
+                    raise Interrupted(stop)
+        self.seconds += time.monotonic() - started
 
     def records(self) -> Iterator[Record]:
         """Yield a record after each step that is left."""

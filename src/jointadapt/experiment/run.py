@@ -1,7 +1,7 @@
 """One method: trained, judged, and written into its run folder."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +12,11 @@ from jointadapt.data import UNLABELLED, Domain
 from jointadapt.data.batches import shard
 from jointadapt.data.domain import some_rows
 from jointadapt.data.kinds import names_in
+from jointadapt.errors import UserError
 from jointadapt.evaluation.metrics import evaluate
 from jointadapt.evaluation.predict import network_outputs
 from jointadapt.experiment.alignment import aligned
-from jointadapt.experiment.fit import fit
+from jointadapt.experiment.fit import Training
 from jointadapt.experiment.label_shift import describe_shares, move_prior, with_class_shares
 from jointadapt.experiment.prepare import Prepared
 from jointadapt.experiment.session import Session
@@ -25,6 +26,7 @@ from jointadapt.experiment.summarise import (
     describe_selection,
     library_versions,
 )
+from jointadapt.experiment.together import Order, fit_together
 from jointadapt.experiment.unknown import describe_unknown, told_unknown
 from jointadapt.networks.ensemble import join
 from jointadapt.networks.features import PrecomputedFeatures
@@ -68,13 +70,48 @@ class Outputs(NamedTuple):
 
 def train_method(session: Session, baseline: Run | None) -> Run:
     """Train one method, from its newest checkpoint if it has one, and write all of the run folder but the report."""
-    if session.folder.finished:
-        return read_finished(session)
-    started, session = time.monotonic(), with_class_shares(aligned(session))
-    config, folder = session.config, session.folder
-    selection = _begin_selection(session, baseline)
-    network = fit(session, selection, None if baseline is None else baseline.model.network)
-    folder.write_config(config)  # not before: a training that cannot be gone on with leaves its folder as it was
+    return raising(train_methods([session], baseline))[0]
+
+
+def train_methods(sessions: Sequence[Session], baseline: Run | None) -> list[Run | UserError]:
+    """Return the run of each session as `train_method` does, or why there is none; those that can train as one do."""
+    runs: dict[int, Run | UserError] = {}
+    orders: dict[int, Order] = {}
+    for number, session in enumerate(sessions):
+        try:
+            if session.folder.finished:
+                runs[number] = read_finished(session)
+                continue
+            session = with_class_shares(aligned(session))
+            trained = None if baseline is None else baseline.model.network
+            orders[number] = Order(session, _begin_selection(session, baseline), trained)
+        except UserError as error:
+            runs[number] = error
+    numbers = [*orders]
+    for place, made in fit_together([*orders.values()]):
+        try:
+            runs[numbers[place]] = made if isinstance(made, UserError) else _finish_training(made, baseline)
+        except UserError as error:
+            runs[numbers[place]] = error
+    return [runs[number] for number in range(len(sessions))]
+
+
+def raising(runs: Iterable[Run | UserError]) -> list[Run]:
+    """Return the runs; raises the first error among them."""
+    found = []
+    for run in runs:
+        if isinstance(run, UserError):
+            raise run
+        found.append(run)
+    return found
+
+
+def _finish_training(training: Training, baseline: Run | None) -> Run:
+    """Return the run of a training whose last step is made."""
+    started = time.monotonic() - training.seconds
+    session, selection, network = training.session, training.selection, training.network
+    # Not before: a training that cannot be gone on with leaves its folder as it was.
+    session.folder.write_config(session.config)
     selection.settle(network)
     move_prior(session, network)
     network.float()  # also after training in float64, as rows are float32

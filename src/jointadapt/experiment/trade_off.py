@@ -1,16 +1,16 @@
 """`--trade-off search`: λ chosen without target labels."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import product
 from statistics import mean
 from typing import Literal
 
+from jointadapt.errors import UserError
 from jointadapt.experiment.alignment import aligned
-from jointadapt.experiment.fit import fit
 from jointadapt.experiment.run import Run, expected_proportions
 from jointadapt.experiment.session import Session
+from jointadapt.experiment.together import Order, fit_together
 from jointadapt.runs.reading import read_trade_offs
 from jointadapt.runs.summary import TradeOffSearch, Trial
 from jointadapt.selection.checkpoints import CheckpointSelection
@@ -31,27 +31,30 @@ def choose_trade_off(session: Session, baseline: Run | None) -> float | Literal[
     rule = "transfer-cv" if select == LAST else select
     found = read_trade_offs(folder.path) or TradeOffSearch(rule)
     done = {(trial.trade_off, trial.fold) for trial in found.trials}
-    for trade_off, fold in product(TRADE_OFFS, range(FOLDS if holds_out(rule) else 1)):
-        if (trade_off, fold) not in done:
-            trial = _try(session, baseline, rule, trade_off, fold)
-            found = replace(found, trials=(*found.trials, trial))
-            folder.write_trade_offs(found)
-            _forget_trials(session)
+    for fold in range(FOLDS if holds_out(rule) else 1):
+        missing = [value for value in TRADE_OFFS if (value, fold) not in done]
+        found = replace(found, trials=(*found.trials, *_try(session, baseline, rule, fold, missing)))
+        folder.write_trade_offs(found)
+        _forget_trials(session)
     chosen = _best(found.trials)
     folder.write_trade_offs(replace(found, chosen=chosen))
     _forget_trials(session)
     return chosen
 
 
-def _try(session: Session, baseline: Run | None, rule: str, trade_off: float, fold: int) -> Trial:
-    """Return the score of a training with this λ, without the held-out source examples that the criterion needs."""
-    trial = aligned(session.within(PLACE, f"{trade_off:g}-{fold}", trade_off=trade_off))
-    data = trial.data
+def _try(session: Session, baseline: Run | None, rule: str, fold: int, trade_offs: Sequence[float]) -> Iterator[Trial]:
+    """Yield the score of a training with each λ, without the held-out source examples that the criterion needs."""
+    session = aligned(session)
+    data = session.data
     expected = expected_proportions(baseline, data)
     selection = CheckpointSelection(rule, data.source, data.target, expected, fold, session.ranks)
-    fit(trial, selection, None if baseline is None else baseline.model.network)
-    judged = selection.chosen_by(session.config.select)
-    return Trial(trade_off, fold, judged.scores[rule], judged.eligible)
+    trained = None if baseline is None else baseline.model.network
+    trials = [session.within(PLACE, f"{value:g}-{fold}", trade_off=value) for value in trade_offs]
+    for place, made in fit_together([Order(trial, selection.anew(), trained) for trial in trials]):
+        if isinstance(made, UserError):
+            raise made
+        judged = made.selection.chosen_by(session.config.select)
+        yield Trial(trade_offs[place], fold, judged.scores[rule], judged.eligible)
 
 
 def _best(trials: Sequence[Trial]) -> float | Literal["auto"]:

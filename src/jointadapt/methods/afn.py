@@ -24,6 +24,7 @@ class AFN(Method):
     """
 
     trade_off = 0.05
+    stacks_by = ("norm_step",)
 
     def __init__(
         self,
@@ -39,5 +40,5 @@ class AFN(Method):
         return self._distance(wide(source.features)) + self._distance(wide(target.features))
 
     def _distance(self, features: Tensor) -> Tensor:
-        norms = features.norm(dim=1)
-        return (norms - (norms.detach() + self.norm_step)).square().mean()
+        norms = features.norm(dim=-1)
+        return (norms - (norms.detach() + self.norm_step)).square().mean(-1)

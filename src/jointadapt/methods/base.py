@@ -1,6 +1,6 @@
 """What every method is, and what several of them share."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Annotated
 
@@ -45,10 +45,15 @@ class Method(nn.Module):
     trained with the network's; those that are to maximise stand behind `reverse`. `needs` says what it is handed, and
     `trade_off` is the λ of a run that names none. `class_shares` (classes,) are the target's where they were estimated;
     None where nothing is known of them.
+
+    Runs are trained as one where `forward` takes activations with a leading axis of runs, and returns a value for each.
+    A class of which that is so says it by `stacks_by`: the names of the attributes in which two runs must agree to pass
+    together. It is not inherited, and a method with parameters of its own is trained alone.
     """
 
     trade_off = 0.5
     needs = Needs()
+    stacks_by: tuple[str, ...] | None = None
     class_shares: Tensor | None
 
     def __init__(self, widths: Sequence[int] = ()) -> None:  # noqa: ARG002
@@ -62,6 +67,17 @@ class Method(nn.Module):
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the transfer term."""
         raise NotImplementedError
+
+    def weighted_parts(self) -> "list[tuple[float, Method]]":
+        """Return the methods that this one is the weighted sum of, and their weights: itself, unless it is a sum."""
+        return [(1.0, self)]
+
+    def stacking_key(self) -> Hashable | None:
+        """Return what is equal of methods that take a leading axis of runs together; None of one that takes none."""
+        names = vars(type(self)).get("stacks_by")
+        if names is None or any(True for _ in self.parameters()):
+            return None
+        return type(self), *(getattr(self, name) for name in names)
 
 
 def weighted_mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -78,20 +94,20 @@ def weighted_mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 def imbalance(mean: Tensor, shares: Tensor | None = None) -> Tensor:
-    """Return −H(mean), the lower the more balanced mean predictions (classes,) are, from −log C to 0.
+    """Return −H(mean), the lower the more balanced mean predictions (…, classes) are, from −log C to 0.
 
     With the class shares q of the target: Σ_c mean_c log(mean_c / (C q_c)), lowest where the mean is q.
 
     >>> imbalance(torch.tensor([0.5, 0.5])), imbalance(torch.tensor([0.9, 0.1]), torch.tensor([0.9, 0.1]))
     (tensor(-0.6931), tensor(-0.6931))
     """
-    negative = -torch.special.entr(mean.clamp_min(torch.finfo(mean.dtype).tiny)).sum()
-    return negative if shares is None else negative - (mean * (shares * len(shares)).to(mean).log()).sum()
+    negative = -torch.special.entr(mean.clamp_min(torch.finfo(mean.dtype).tiny)).sum(-1)
+    return negative if shares is None else negative - (mean * (shares * len(shares)).to(mean).log()).sum(-1)
 
 
 def entropies(logits: Tensor) -> Tensor:
     """Return H(p_i) of each row's probabilities; from logits, so that a probability of 0 has a finite gradient."""
-    return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
+    return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
 
 
 def perceptron(inputs: int, width: int) -> nn.Sequential:

@@ -17,8 +17,9 @@ class BNM(Method):
     """
 
     trade_off = 1.0
+    stacks_by = ()
 
     def forward(self, source: Activations, target: Activations) -> Tensor:  # noqa: ARG002
         """Return the negative norm, from −√(min(n, classes) / n) to −1/√(n · classes)."""
         probabilities = target.layers[-1]
-        return -torch.linalg.matrix_norm(probabilities, "nuc") / len(probabilities)
+        return -torch.linalg.matrix_norm(probabilities, "nuc") / probabilities.shape[-2]

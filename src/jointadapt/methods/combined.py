@@ -27,6 +27,10 @@ class Combined(Method):
             source = source._replace(logits=part.source_logits(source))
         return source.logits
 
+    def weighted_parts(self) -> list[tuple[float, Method]]:
+        """Return the parts, and their trade-offs."""
+        return [(part.trade_off, part) for part in cast(Iterable[Method], self.parts)]
+
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the weighted sum."""
         terms = (part.trade_off * part(source, target) for part in self.parts)

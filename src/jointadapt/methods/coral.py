@@ -16,16 +16,18 @@ class CORAL(Method):
     """
 
     trade_off = 1.0
+    stacks_by = ()
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the distance, ≥ 0; it wants 2 rows of each domain."""
         difference = _covariance(wide(source.features), source.weights) - _covariance(wide(target.features))
-        return difference.square().sum() / (4 * len(difference) ** 2)
+        return difference.square().sum((-2, -1)) / (4 * difference.shape[-1] ** 2)
 
 
 def _covariance(rows: Tensor, weights: Tensor | None = None) -> Tensor:
-    centred = rows - weighted_mean(rows, weights)
     if weights is None:
-        return centred.T @ centred / (len(rows) - 1)
+        centred = rows - rows.mean(-2, keepdim=True)
+        return centred.mT @ centred / (rows.shape[-2] - 1)
+    centred = rows - weighted_mean(rows, weights)
     w = (weights / weights.sum()).to(rows.dtype)
     return centred.T @ (w[:, None] * centred) / (1 - w.square().sum()).clamp_min(1 / len(rows))

@@ -14,9 +14,11 @@ class DAN(WeighedKernelMethod):
     Source: Long et al., ICML 2015, Eq. (4); its weights: Eq. (8).
     """
 
+    stacks_by = ("estimator", "kernels")
+
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return the sum over layers; MMD is JMMD of one layer."""
         kernels = self.weigh(self.kernels, source.layers, target.layers)
         layers, weights = zip(source.layers, target.layers, kernels, strict=True), self.weights(source, target)
         terms = (self.discrepancy([s], [t], [kernel], weights=weights) for s, t, kernel in layers)
-        return sum(terms, source.logits.new_zeros(()))
+        return sum(terms, source.logits.new_zeros(source.logits.shape[:-2]))

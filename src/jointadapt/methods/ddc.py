@@ -17,6 +17,8 @@ class DDC(KernelMethod):
     Source: Tzeng et al., arXiv 1412.3474, Eq. (1).
     """
 
+    stacks_by = ("estimator", "kernels")
+
     def __init__(
         self,
         widths: Sequence[int],

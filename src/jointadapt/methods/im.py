@@ -17,8 +17,9 @@ class IM(Method):
     """
 
     trade_off = 1.0
+    stacks_by = ("class_shares",)
 
     def forward(self, source: Activations, target: Activations) -> Tensor:  # noqa: ARG002
         """Return the negative information, from −log(classes) to 0 where no shares are given."""
         logits = wide(target.logits)
-        return entropies(logits).mean() + imbalance(logits.softmax(1).mean(0), self.class_shares)
+        return entropies(logits).mean(-1) + imbalance(logits.softmax(-1).mean(-2), self.class_shares)

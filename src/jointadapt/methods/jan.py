@@ -25,6 +25,8 @@ class JAN(WeighedKernelMethod):
     Source: Long et al., ICML 2017, Eq. (7), (9), (11).
     """
 
+    stacks_by = ("estimator", "kernels")
+
     def __init__(
         self,
         widths: Sequence[int],

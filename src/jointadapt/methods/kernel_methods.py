@@ -1,15 +1,16 @@
 """What the methods of MMD² and JMMD² share: their options, declared once, and their kernels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from torch import Tensor
 
 from jointadapt.discrepancy import jmmd_biased, jmmd_fourier, jmmd_linear, jmmd_unbiased
 from jointadapt.discrepancy.constants import FIVE_SCALES, BandwidthRule
 from jointadapt.discrepancy.distances import wide
+from jointadapt.discrepancy.each import BATCHED, can_be_batched
 from jointadapt.discrepancy.example_weights import PairWeights, Weights
 from jointadapt.discrepancy.kernels import GaussianKernel, Kernel
 from jointadapt.errors import UserError
@@ -60,9 +61,20 @@ class KernelMethod(Method):
         target_weights: TargetWeights = "equal",
     ) -> None:
         super().__init__(widths)
-        self.discrepancy = ESTIMATORS[estimator]
+        self.estimator = ESTIMATORS[estimator]
         self.kernels = choose_kernels(kernels, GaussianKernel(bandwidth, tuple(scales)), len(widths), output)
         self.certain = target_weights == "certainty"
+
+    def discrepancy(self, source: Layers, target: Layers, kernels: Kernels, weights: Weights | None = None) -> Tensor:
+        """Return the estimate; of layers with a leading axis of runs, that of each."""
+        if source[0].ndim == 2:
+            return self.estimator(source, target, kernels, weights=weights)
+        return BATCHED[self.estimator](source, target, cast("Sequence[GaussianKernel]", kernels))
+
+    def stacking_key(self) -> Hashable | None:
+        """Return that of the base; None where the estimator has no form for several runs, or examples are weighed."""
+        plain = not self.certain and can_be_batched(self.estimator, self.kernels)
+        return super().stacking_key() if plain else None
 
     def weights(self, source: Activations, target: Activations) -> Weights | None:
         """Return the weights of both samples' examples, None where all are equal; the source's are its own."""
@@ -84,6 +96,10 @@ class WeighedKernelMethod(KernelMethod):
     ) -> None:
         super().__init__(widths, output, **options)
         self.weigh = optimal_kernels if kernel_weights == "optimal" else equal_kernels
+
+    def stacking_key(self) -> Hashable | None:
+        """Return that of the base; None where the Gaussians are weighed in each batch."""
+        return super().stacking_key() if self.weigh is equal_kernels else None
 
 
 def certainty(logits: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class MCC(Method):
     """
 
     trade_off = 1.0
+    stacks_by = ("temperature",)
 
     def __init__(
         self,
@@ -37,8 +38,8 @@ class MCC(Method):
     def forward(self, source: Activations, target: Activations) -> Tensor:  # noqa: ARG002
         """Return the confusion, from 0 (each class certain) to 1 − 1/classes (no class is told from another)."""
         logits = wide(target.logits) / self.temperature
-        Y = logits.softmax(1)
+        Y = logits.softmax(-1)
         weights = 1 + torch.exp(-entropies(logits.detach()))
-        C = Y.T @ (Y * (weights / weights.mean())[:, None])
-        confusion = C / C.sum(1, keepdim=True).clamp_min(torch.finfo(C.dtype).tiny)
-        return 1 - confusion.trace() / len(C)
+        C = Y.mT @ (Y * (weights / weights.mean(-1, keepdim=True))[..., None])
+        confusion = C / C.sum(-1, keepdim=True).clamp_min(torch.finfo(C.dtype).tiny)
+        return 1 - confusion.diagonal(dim1=-2, dim2=-1).sum(-1) / C.shape[-1]

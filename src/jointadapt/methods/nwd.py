@@ -18,6 +18,7 @@ class NWD(Method):
 
     needs = Needs(reversed_logits=True)
     trade_off = 1.0
+    stacks_by = ()
 
     def forward(self, source: Activations, target: Activations) -> Tensor:
         """Return minus the discrepancy; either sign."""
@@ -27,4 +28,4 @@ class NWD(Method):
 
 
 def _norm(logits: Tensor) -> Tensor:
-    return torch.linalg.matrix_norm(wide(logits).softmax(1), "nuc") / len(logits)
+    return torch.linalg.matrix_norm(wide(logits).softmax(-1), "nuc") / logits.shape[-2]

@@ -135,6 +135,15 @@ def is_source_free(name: str) -> bool:
     return name != AUTO and not any(METHODS[part].needs.source for part in _parts_of(name))
 
 
+def takes_runs(name: str) -> bool:
+    """Return whether runs of a method may be trained as one, with others that do: as its class declares it.
+
+    >>> takes_runs("jan+mcc"), takes_runs("dann")
+    (True, False)
+    """
+    return name != AUTO and all(vars(METHODS[part]).get("stacks_by") is not None for part in _parts_of(name))
+
+
 def check_method(name: str, trade_off: Any) -> tuple[Sequence[str], Sequence[Any]]:
     """Return the parts of a method and their trade-offs; a `UserError` for a name or a number of them that cannot be.
 

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,7 +57,15 @@ class CheckpointSelection:
         self.criteria = () if self.rule == LAST else (self.rule,)
         self.held_out = hold_out(self.source.labels, self.fold, self.source.groups) if holds_out(self.rule) else None
 
-    @property
+    def anew(self) -> "CheckpointSelection":
+        """Return a selection without candidates, of the same examples, for another training on them."""
+        shared = self.training_source  # which is found once for all of them
+        other = copy.copy(self)
+        other.training_source = shared
+        other.candidates, other.weights = [], {}
+        return other
+
+    @cached_property
     def training_source(self) -> Domain:
         """The source examples to train on: all but the held-out ones."""
         return self.source if self.held_out is None else self.source.select((~self.held_out).nonzero()[:, 0].tolist())

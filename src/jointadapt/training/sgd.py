@@ -1,6 +1,10 @@
 """A step of SGD with momentum, without what `torch.optim` does around it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+from torch import Tensor
 
 KERNEL_OPTIONS = ("weight_decay", "momentum", "lr", "dampening", "nesterov", "maximize")
 
@@ -22,7 +26,14 @@ def momentum_step(optimizer: torch.optim.Optimizer) -> None:
         steps.append((group, [p.detach() for p in used], [p.grad for p in used], buffers))
     for group, weights, gradients, buffers in steps:
         if weights:
-            options = {name: group[name] for name in KERNEL_OPTIONS}
-            torch._fused_sgd_(  # pyright: ignore[reportPrivateImportUsage]
-                weights, gradients, buffers, is_first_step=False, **options
-            )
+            fused_momentum_step(weights, gradients, buffers, group)
+
+
+def fused_momentum_step(
+    weights: list[Tensor], gradients: list[Tensor], momenta: list[Tensor], group: Mapping[str, Any]
+) -> None:
+    """Make a step by the kernel of a fused SGD, with the options of one of its groups; weights and momenta change."""
+    options = {name: group[name] for name in KERNEL_OPTIONS}
+    torch._fused_sgd_(  # pyright: ignore[reportPrivateImportUsage]
+        weights, gradients, momenta, is_first_step=False, **options
+    )

@@ -124,8 +124,9 @@ class Trainer:
         )
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         precision = fabric.strategy.precision
-        self._plain = self.ranks.count == 1 and type(precision) is Precision  # Fabric's wrappers then change nothing
+        self.plain = self.ranks.count == 1 and type(precision) is Precision  # Fabric's wrappers then change nothing
         self.batch: Batch | None = None
+        self.generator: torch.Generator | None = None  # where several train as one: what this one draws from
         self._fault: NonFiniteStep | None = None
         self._unseen: list[tuple[int, Tensor, Tensor]] = []
 
@@ -134,32 +135,42 @@ class Trainer:
         self.objective.train()
         device = self.fabric.device
         for batch in batches:
-            p = self.step / self.steps
-            rate = learning_rate(p, self.rate, self.alpha)
-            weight = trade_off(p, self.ceiling) if self.warm_up else self.ceiling
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate * group["rate"]
+            weight, rate = self.schedule()
             self.batch = Batch(*batch).to(device)
             risk, transfer = (term.detach() for term in self._backward(self.batch, weight))
             sound = not risk.is_cpu or math.isfinite(risk.item() + transfer.item())
             if not sound:
-                self._look(statistics=())  # at the weights as the step before has left them
-            if self._plain:
+                self.look(statistics=())  # at the weights as the step before has left them
+            if self.plain:
                 momentum_step(self.optimizer.optimizer)
             else:
                 self.optimizer.step()
             self.objective.module.follow()
-            self.step += 1
-            self._unseen.append((self.step, risk, transfer))
-            if not sound:
-                self._look()
-            yield Record(self.step, p, risk, transfer, weight, rate)
+            yield self.stepped(risk, transfer, weight, rate, sound)
+
+    def schedule(self) -> tuple[float, float]:
+        """Set the optimizer's rates for the step that comes, and return its trade-off and the rate of new layers."""
+        p = self.step / self.steps
+        weight = trade_off(p, self.ceiling) if self.warm_up else self.ceiling
+        rate = learning_rate(p, self.rate, self.alpha)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["rate"]
+        return weight, rate
+
+    def stepped(self, risk: Tensor, transfer: Tensor, weight: float, rate: float, sound: bool) -> Record:
+        """Count a step that was made, and return its record; `sound`: nothing is known that is not finite."""
+        p = self.step / self.steps
+        self.step += 1
+        self._unseen.append((self.step, risk, transfer))
+        if not sound:
+            self.look()
+        return Record(self.step, p, risk, transfer, weight, rate)
 
     def _backward(self, batch: Batch, weight: float) -> tuple[Tensor, Tensor]:
         """Leave a step's gradients in the parameters, and return risk and transfer term."""
         for parameter in self.parameters:
             parameter.grad = None
-        if self._plain and not self.sam_rho:
+        if self.plain and not self.sam_rho:
             risk, transfer = self.objective.module(*batch, step=self.step)
             (risk + weight * transfer).backward()
             return risk, transfer
@@ -192,6 +203,17 @@ class Trainer:
         self.ranks.average([p.grad for p in parameters if p.grad is not None])
         return risk, transfer
 
+    def draw_apart(self) -> None:
+        """Draw from a generator of its own from here on, which goes on where torch's is."""
+        self.generator = torch.Generator()
+        self.generator.set_state(torch.get_rng_state())
+
+    def draw_as_ever(self) -> None:
+        """Draw from torch's generator again, which goes on where its own was."""
+        if self.generator is not None:
+            torch.set_rng_state(self.generator.get_state())
+            self.generator = None
+
     @property
     def part(self) -> tuple[int, int]:
         """Which part of each batch is this process's: its number, of how many."""
@@ -209,10 +231,10 @@ class Trainer:
                 Else only what is known: on the CPU each step's loss is.
         """
         if look:
-            self._look()
+            self.look()
         return self._fault
 
-    def _look(self, statistics: Iterable[Tensor] | None = None) -> None:
+    def look(self, statistics: Iterable[Tensor] | None = None) -> None:
         """See whether the losses that nobody has seen, and the weights and statistics after them, are finite.
 
         A gradient that is not finite shows in the weights; one that a loss scale has skipped does not. BatchNorm's
@@ -246,13 +268,17 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Return all that the next step depends on: weights, optimizer, loss scale, step and generators."""
-        return {
+        generators = rng_state()
+        if self.generator is not None:
+            generators["torch"] = self.generator.get_state()
+        state = {
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
             "step": self.step,
-            "rng_state": rng_state(),
+            "rng_state": generators,
         }
+        return state if self.generator is None else _owned(state)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
@@ -261,6 +287,12 @@ class Trainer:
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.step = state["step"]
         set_rng_state(state["rng_state"])
+
+
+def _owned(state: dict[Any, Any]) -> dict[Any, Any]:
+    """Return a state whose tensors are views of no larger ones, which would be saved with them."""
+    copied = {key: _owned(value) if isinstance(value, dict) else value for key, value in state.items()}
+    return {key: value.clone() if isinstance(value, Tensor) else value for key, value in copied.items()}
 
 
 def _check_chunks(network: Network, chunks: int) -> None:
