@@ -18,7 +18,7 @@ from jointadapt import train
 from jointadapt.analysis import analyze, charts
 from jointadapt.analysis.outputs import Observer
 from jointadapt.discrepancy import jmmd_unbiased
-from jointadapt.discrepancy.a_distance import FEWEST_PER_DOMAIN, a_distance
+from jointadapt.discrepancy.a_distance import FEWEST_PER_DOMAIN, STRENGTHS, _split, a_distance
 from jointadapt.errors import UserError
 from jointadapt.runs.model import Model
 from jointadapt.runs.reading import read_run
@@ -75,7 +75,36 @@ def test_a_distance_is_the_same_on_every_call_and_of_either_order() -> None:
     assert a_distance(x, y).distance == pytest.approx(a_distance(y, x).distance, abs=0.3)
 
 
+@pytest.mark.parametrize("splits", [1, 2, 3])
+def test_the_standard_error_is_that_of_the_mean_over_splits(splits: int) -> None:
+    x, y = normal(40, 3), normal(50, 3, shift=0.7, seed=1)
+    errors = np.array([_split(((x, None), (y, None)), 40, number) for number in range(splits)])
+    held, seen = 2 * (1 - 2 * errors.T)
+    found = a_distance(x, y, splits)
+    assert found.error == pytest.approx(errors[:, 0].mean())
+    assert found.distance == pytest.approx(held.mean())
+    assert found.seen == pytest.approx(seen.mean())
+    expected = held.std(ddof=1) / np.sqrt(splits) if splits > 1 else 0.0
+    assert found.standard_error == pytest.approx(expected)
+
+
+def test_of_equally_good_strengths_the_most_careful_is_held_against_new_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, tried = normal(60, 3), []
+
+    def error(fitted: list[torch.Tensor], judged: list[torch.Tensor], strength: float) -> float:
+        tried.append(([len(part) for part in (*fitted, *judged)], strength))
+        return 0.2 if strength in STRENGTHS[1:3] else 0.3
+
+    monkeypatch.setattr("jointadapt.discrepancy.a_distance._domain_error", error)
+    assert _split(((x, None), (x + 1, None)), 60, 0) == (0.2, 0.3)
+    *choice, held, seen = tried
+    assert choice == [([20, 20, 10, 10], strength) for strength in STRENGTHS]
+    assert held == ([30, 30, 30, 30], STRENGTHS[1])
+    assert seen == ([30, 30, 30, 30], STRENGTHS[-1])
+
+
 def test_too_few_rows_are_told() -> None:
+    assert a_distance(normal(FEWEST_PER_DOMAIN, 2), normal(60, 2), splits=1).rows == FEWEST_PER_DOMAIN
     with pytest.raises(UserError, match="half of them to be held out; got 11 and 60"):
         a_distance(normal(FEWEST_PER_DOMAIN - 1, 2), normal(60, 2))
 

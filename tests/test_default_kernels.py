@@ -18,7 +18,14 @@ from jointadapt.discrepancy import (
     jmmd_unbiased,
     joint_gram,
 )
-from jointadapt.discrepancy.default_kernels import default_kernels
+from jointadapt.discrepancy.default_kernels import (
+    HIDDEN,
+    SOFTMAX,
+    _are_probabilities,
+    _Either,
+    _hold_probabilities,
+    default_kernels,
+)
 from jointadapt.two_sample import two_sample_test
 
 JAN, FEATURES = ["mean", 1.68], ["mean", "mean"]
@@ -77,6 +84,35 @@ def test_what_counts_as_probabilities(last: torch.Tensor, expected: list) -> Non
     for pair in ((last, last), (last, rows(20, last.shape[1]).softmax(1))):
         found = default_kernels([rows(20, 3), pair[0]], [rows(20, 3), pair[1]])
         assert [kernel.bandwidth for kernel in found] == expected
+
+
+@pytest.mark.parametrize("least", [0.0, -1e-9])
+@pytest.mark.parametrize("total", [0.985, 0.995, 1.005, 1.015])
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_rows_that_are_not_waited_for_are_judged_as_all_are(columns: int, total: float, least: float) -> None:
+    """In compiled code and on a GPU the answer is a tensor: the same one. Each bound decides once."""
+    last = torch.cat([torch.full((3, columns - 1), least), torch.full((3, 1), total)], 1).double()
+    expected = columns > 1 and 0.99 < total < 1.01 and (least == 0)
+    for rows_last in (last, torch.cat([last, torch.full_like(last[:1], 1 / columns)])):
+        assert bool(_are_probabilities(rows_last)) == _hold_probabilities(rows_last) == expected
+
+
+def test_no_rows_are_no_probabilities() -> None:
+    assert not _are_probabilities(torch.zeros(0, 3))
+    assert not _hold_probabilities(torch.zeros(0, 3))
+
+
+@pytest.mark.parametrize(("softmax", "kernel"), [(True, SOFTMAX), (False, HIDDEN)])
+def test_a_kernel_that_is_one_or_the_other_by_a_tensor_is_it(softmax: bool, kernel: GaussianKernel) -> None:
+    either, x = _Either(torch.tensor(softmax)), rows(9, 4).double()
+    distances = torch.cdist(x, x).square()
+    bandwidth = either.find_bandwidth(x)
+    torch.testing.assert_close(bandwidth.double(), kernel.find_bandwidth(x).double())
+    assert float(either.at_zero) == kernel.at_zero
+    assert either.at_zero.dtype == torch.float64
+    assert torch.equal(either(distances, 2.5), kernel(distances, 2.5))
+    for found, expected in zip(either.with_slope(distances, 2.5), kernel.with_slope(distances, 2.5), strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_probabilities_of_one_domain_alone_are_no_softmax_layer() -> None:

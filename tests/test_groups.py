@@ -67,6 +67,34 @@ def test_an_a_distance_holds_out_whole_groups(recordings, rows, number):
     assert not seen[0] & seen[1] | seen[0] & seen[2] | seen[1] & seen[2]
 
 
+def parts_by_loop(groups: list[int], rows: int, number: int) -> list[list[int]]:
+    """Return the rows of a third, a sixth and a half: whole groups in random order, one a part at least."""
+    names = sorted({*groups})
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(number)).tolist()
+    sizes = [groups.count(names[place]) for place in order]
+    first = max(k for k in range(len(names) - 1) if k <= 1 or sum(sizes[:k]) <= rows // 3)
+    second = max(k for k in range(first, len(names)) if k == first + 1 or sum(sizes[:k]) <= rows // 2)
+    chosen = [order[:first], order[first:second], order[second:]]
+    return [[row for row, own in enumerate(groups) if names.index(own) in part][:rows] for part in chosen]
+
+
+@pytest.mark.parametrize("sizes", [(10,) * 6, (1, 1, 58), (40, 7, 7, 6), (5, 1, 9, 2, 3, 8, 1, 1, 4, 6), (20, 20, 20)])
+@pytest.mark.parametrize("number", range(6))
+def test_whole_groups_make_a_third_a_sixth_and_a_half_as_near_as_they_can(sizes, number):
+    groups = [7 * name for name, size in enumerate(sizes) for _ in range(size)]
+    places = torch.arange(float(len(groups)))[:, None]
+    for rows in (len(groups), len(groups) // 2):
+        found = _thirds_and_half(places, torch.tensor(groups), rows, torch.Generator().manual_seed(number))
+        assert [part[:, 0].long().tolist() for part in found] == parts_by_loop(groups, rows, number)
+
+
+def test_rows_without_groups_are_parted_exactly():
+    places = torch.arange(100.0)[:, None]
+    parts = _thirds_and_half(places, None, 60, torch.Generator().manual_seed(0))
+    assert [len(part) for part in parts] == [20, 10, 30]
+    assert len({*torch.cat(parts).flatten().tolist()}) == 60
+
+
 def test_groups_that_are_told_apart_by_heart_are_no_distance(recordings):
     """Every recording of one distribution: a classifier that has seen its windows knows its domain, and only then."""
     x, groups = recordings.content, recordings.groups
@@ -80,6 +108,9 @@ def test_an_a_distance_needs_three_recordings(recordings):
     x, groups = recordings.content, recordings.groups.clamp_max(1)
     with pytest.raises(UserError, match="3 or more recordings"):
         a_distance(x, x, groups=(groups, None))
+    with pytest.raises(UserError, match="got 2"):
+        a_distance(x, x, splits=1, groups=(recordings.groups, groups))
+    a_distance(x, x, splits=1, groups=(recordings.groups.clamp_max(2), None))
 
 
 def test_the_halves_of_a_diagnosis_are_whole_groups(recordings):

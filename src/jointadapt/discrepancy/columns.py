@@ -121,7 +121,7 @@ def describe_columns(sample: Float[Tensor, "s d"], tiles: Iterable[Float[Tensor,
     """
     parts = [_fences(_exact(part)) for part in sample.split(COLUMNS_AT_ONCE, dim=1)]
     middle, typical, differing, two_valued = (torch.cat(found) for found in zip(*parts, strict=True))
-    reach = torch.where(typical > 0, FENCE * typical, torch.inf)
+    reach = torch.where(typical.isnan(), torch.inf, FENCE * typical)  # NaN: no value is off the median
     low, high = middle - reach, middle + reach
     count, total, square, others = 0, torch.zeros_like(middle), torch.zeros_like(middle), torch.zeros_like(middle)
     for tile in tiles:
@@ -132,7 +132,7 @@ def describe_columns(sample: Float[Tensor, "s d"], tiles: Iterable[Float[Tensor,
         others += (off != 0).sum(0)
     mean = total / count
     deviation = (square / count - mean.square()).clamp_min(0).sqrt()
-    rounding = torch.finfo(sample.dtype if sample.is_floating_point() else torch.float64).eps
+    rounding = torch.finfo(sample.dtype).eps
     constant = deviation <= 2 * rounding * middle.abs()
     deviation = deviation.masked_fill(constant, 0.0)
     size = (square / others.clamp_min(1)).sqrt().masked_fill(constant, 0.0)
@@ -145,11 +145,11 @@ def _exact(rows: Tensor) -> Tensor:
 
 
 def _fences(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return median, typical deviation, fraction of other values, and whether there are two values at most."""
+    """Return median, typical deviation (NaN: none), fraction of other values, and whether two values are all."""
     middle = x.median(0).values
     off = (x - middle).abs()
     differs = off > 0
-    typical = off.masked_fill(~differs, torch.nan).nanmedian(0).values.nan_to_num(0.0)
+    typical = off.masked_fill(~differs, torch.nan).nanmedian(0).values
     two_valued = ((x == x.amin(0)) | (x == x.amax(0))).all(0)
     return middle, typical, differs.double().mean(0), two_valued
 
