@@ -42,6 +42,8 @@ class StackedHead:
         layers = [*heads[0].bottleneck.children()]  # none where there is no bottleneck
         self.norm = cast(nn.BatchNorm1d, layers[1]) if layers else None
         self.dropout = cast(nn.Dropout, layers[3]).p if layers else 0.0
+        # The largest of the gradients is written where it was in the step before: new pages cost a tenth of a step.
+        self._room = torch.empty_like(self._whole["bottleneck.0.weight"]) if layers else None
 
     def __call__(self, hidden: Sequence[Tensor], masks: Callable[[Tensor], Tensor]) -> Activations:
         """Return the activations (K, n, …) of the hidden layers (K, n, d).
@@ -69,7 +71,7 @@ class StackedHead:
         """Return linear layer, BatchNorm and ReLU of x, the channels of all runs side by side as those of one layer."""
         own, norm = self._whole, self.norm
         assert norm is not None
-        y = cast(Tensor, _Linear.apply(x, own["bottleneck.0.weight"], own["bottleneck.0.bias"]))
+        y = cast(Tensor, _Linear.apply(x, own["bottleneck.0.weight"], own["bottleneck.0.bias"], self._room))
         runs, rows, width = y.shape
         own["bottleneck.1.num_batches_tracked"].add_(1)
         named = (own[f"bottleneck.1.{name}"].view(-1) for name in ("running_mean", "running_var", "weight", "bias"))
@@ -85,20 +87,24 @@ class StackedHead:
 
 
 class _Linear(torch.autograd.Function):
-    """K linear layers of K batches; the gradient of the weights comes as they lie, not transposed."""
+    """K linear layers of K batches; the gradient of the weights comes as they lie, not transposed.
+
+    It is written into `room`, if there is any: for a layer that is used once a step.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, room: Tensor | None = None) -> Tensor:
         """Return x Wᵀ + b, (K, n, out)."""
         ctx.save_for_backward(x, weight)
+        ctx.room = room
         return torch.baddbmm(bias[:, None], x, weight.mT)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Return the gradients of all three."""
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        """Return the gradients of rows, weights and bias."""
         (gradient,), (x, weight) = grad_outputs, ctx.saved_tensors
         to_rows = torch.bmm(gradient, weight) if ctx.needs_input_grad[0] else None
-        return to_rows, torch.bmm(gradient.mT, x), gradient.sum(1)
+        return to_rows, torch.bmm(gradient.mT, x, out=ctx.room), gradient.sum(1), None
 
 
 def together(tensors: Sequence[Tensor]) -> Tensor:
