@@ -1,5 +1,6 @@
 """The command line: `jointadapt`, and `python -m jointadapt`. Loads nothing before it can be interrupted quietly."""
 
+import gc
 import os
 import signal
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGINT, _leave)
+    gc.set_threshold(50_000)  # from 700: modules that load make objects by the ten thousand, and leave no garbage
     from jointadapt.cli import main as run
 
     run()

@@ -97,12 +97,7 @@ class Batches(Dataset):
         if self.transform is None:
             return domain.rows(rows), rows
         seeds = [_mixed(stream, step, place + 1) for place in places]
-        images = []
-        with torch.random.fork_rng(devices=[]):
-            for seed, row in zip(seeds, rows, strict=True):
-                torch.manual_seed(seed)
-                images.append(domain.rows([row], self.transform)[0])
-        return torch.stack(images), rows
+        return domain.rows(rows, self.transform, seeds), rows
 
     def _rows(self, domain: Domain, step: int, stream: int) -> list[int]:
         """Return rows step·B … of an endless stream of shuffles of the domain: a batch, all parts of it."""

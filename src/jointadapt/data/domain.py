@@ -1,6 +1,6 @@
 """A domain: named rows, labelled or not, as images on disk or as arrays in memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -15,9 +15,10 @@ from jointadapt.data.labels import SURPLUS, UNKNOWN, UNLABELLED, check_spellings
 from jointadapt.data.mapped import TILE, Change, MappedRows
 from jointadapt.data.table_rows import TableRows, some_names
 from jointadapt.data.traces import trace
+from jointadapt.data.transforms import Framing, Normalised
 from jointadapt.errors import UserError, some
 
-Transform = Callable[[Tensor], Tensor]
+Transform = Framing | Normalised
 BESIDE_ROWS = ("groups", "weights", "origins")  # what a domain may say of each row
 
 
@@ -85,15 +86,28 @@ class Domain:
         """The shape of a row of arrays; None for images."""
         return None if isinstance(self.content, tuple) else tuple(self.content.shape[1:])
 
-    def rows(self, indices: Sequence[int], transform: Transform | None = None) -> Tensor:
-        """Return the chosen rows as one tensor (len(indices), ...); images are decoded and transformed."""
+    def rows(
+        self, indices: Sequence[int], transform: Transform | None = None, seeds: Sequence[int] | None = None
+    ) -> Tensor:
+        """Return the chosen rows as one tensor (len(indices), ...); images are decoded and transformed.
+
+        With seeds, one of each row, a transform's chance comes from them; else from torch's own generator.
+        """
         if isinstance(self.content, Tensor):
             return self.content.index_select(0, torch.as_tensor(indices, dtype=torch.long))
         if not isinstance(self.content, tuple):
             return self.content[list(indices)]
         if transform is None:
             raise ValueError("images need a transform that gives them one size.")
-        return torch.stack([transform(read_image(self.content[index])) for index in indices])
+        pictures = (read_image(self.content[index]) for index in indices)
+        if isinstance(transform, Framing):
+            return torch.stack([transform(picture) for picture in pictures])
+        if seeds is None:
+            framed = [transform.framed(picture) for picture in pictures]
+        else:
+            own = torch.Generator()
+            framed = [transform.framed(x, own.manual_seed(seed)) for x, seed in zip(pictures, seeds, strict=True)]
+        return transform.normalised(torch.stack(framed))
 
     def changed(self, change: Change) -> "Domain":
         """Return the domain of arrays with its rows changed, tile by tile; rows on disk as they are read."""

@@ -41,11 +41,11 @@ def extract(
     file = cache / f"features-{digest}.safetensors"
     features = _remembered(file, len(domain))
     if features is None:
-        pictures, number = _Pictures(domain, transform), ceil(len(domain) / batch_size)
+        pictures, number = _Pictures(domain, transform, batch_size), ceil(len(domain) / batch_size)
 
         def loader(first: int) -> DataLoader:
-            rows = range(first * batch_size, len(domain))
-            return DataLoader(pictures, batch_size, sampler=rows, num_workers=workers, generator=torch.Generator())
+            batches = range(first, number)
+            return DataLoader(pictures, None, sampler=batches, num_workers=workers, generator=torch.Generator())
 
         with torch.inference_mode():
             batches = track(load(loader, 0, number), number, f"features of {domain.name}")
@@ -77,11 +77,11 @@ def _digest(features: Tensor) -> str:
 
 
 class _Pictures(Dataset):
-    def __init__(self, domain: Domain, transform: Transform) -> None:
-        self.domain, self.transform = domain, transform
+    """The batches of a domain's pictures, transformed."""
 
-    def __len__(self) -> int:
-        return len(self.domain)
+    def __init__(self, domain: Domain, transform: Transform, batch_size: int) -> None:
+        self.domain, self.transform, self.batch_size = domain, transform, batch_size
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.domain.rows([index], self.transform)[0]
+    def __getitem__(self, number: int) -> Tensor:
+        first = number * self.batch_size
+        return self.domain.rows(range(first, min(first + self.batch_size, len(self.domain))), self.transform)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from jointadapt.data.named_arrays import Chosen, choose
 from jointadapt.data.pixels import CHANNELS
@@ -20,6 +19,8 @@ SVHN = (32, 32, 3)
 
 def read_mat(path: Path) -> Chosen:
     """Return the rows and labels of a .mat file: one feature vector a row, or images (n, h, w, c) or (h, w, c, n)."""
+    from scipy.io import loadmat  # not for who reads other files
+
     with as_user_error(path, "as a .mat file"):
         try:
             loaded = loadmat(path)

@@ -1,14 +1,14 @@
 """A linear classifier of rows: which domain, or which class; and the density ratio that it gives."""
 
 import warnings
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 
 def density_ratio(
@@ -38,7 +38,7 @@ def density_ratio(
 
 def fit_linear(
     rows: Float[Tensor, "n d"], labels: Int[Tensor, " n"], strength: float = 0.01, iterations: int = 1000
-) -> Pipeline:
+) -> "Pipeline":
     """Return a logistic regression on standardised rows, fitted; its `decision_function` gives scores.
 
         min_w  ½ ‖w‖² + C Σ_i log-loss(y_i, w · x_i + b)
@@ -55,6 +55,11 @@ def fit_linear(
     >>> fit_linear(x, torch.tensor([0, 0, 1, 1])).predict(x.numpy()).tolist()
     [0, 0, 1, 1]
     """
+    from sklearn.exceptions import ConvergenceWarning  # not for whom a module that fits nothing is loaded
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=iterations))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

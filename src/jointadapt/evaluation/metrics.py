@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
-from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 from torch import Tensor
 
 from jointadapt.data import UNLABELLED
@@ -33,6 +31,8 @@ def evaluate(predicted: Tensor, labels: Tensor, classes: int) -> Evaluation | No
     >>> evaluate(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 0, 0]), 2).accuracy
     75.0
     """
+    from sklearn.metrics import accuracy_score, confusion_matrix, recall_score  # not for who only predicts
+
     known = labels != UNLABELLED
     if not known.any():
         return None
@@ -63,6 +63,8 @@ def verdict(predicted: Tensor, plain: Tensor, labels: Tensor, method: str, level
 
     The two models are compared on the same examples by McNemar's exact test; without labels nothing is claimed.
     """
+    from scipy.stats import binomtest
+
     known = labels != UNLABELLED
     if not known.any():
         agreement = 100 * (predicted == plain).double().mean().item()

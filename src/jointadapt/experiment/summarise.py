@@ -4,7 +4,6 @@ import platform
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor
 
 from jointadapt.data import UNLABELLED, Domain
@@ -19,6 +18,7 @@ from jointadapt.runs.summary import (
     Summary,
     TradeOffSearch,
 )
+from jointadapt.runtime.vision import vision
 from jointadapt.selection.checkpoints import CheckpointSelection
 from jointadapt.selection.registry import LAST
 
@@ -72,7 +72,7 @@ def compare_with_baseline(
 
 def library_versions() -> dict[str, str]:
     """Return the versions of what was computed with."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
+    return {"python": platform.python_version(), "torch": torch.__version__, "torchvision": vision().__version__}
 
 
 def _choice(step: int, evaluation: Evaluation | None) -> CheckpointChoice:

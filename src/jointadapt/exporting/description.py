@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from jointadapt.config import BASELINE
@@ -20,6 +19,7 @@ from jointadapt.networks.ensemble import JoinedBackbone, JoinedHead
 from jointadapt.networks.features import PrecomputedFeatures
 from jointadapt.networks.network import Head
 from jointadapt.runs.model import Model
+from jointadapt.runtime.vision import vision
 from jointadapt.selection.unknown_classes import NEIGHBOURS, UnknownClasses
 from jointadapt.version import __version__
 
@@ -136,7 +136,7 @@ def _backbone(backbone: Backbone, model: Model) -> tuple[dict[str, Any], Mapping
         return {"library": "file", "file": f"{name}.py", "function": name, "arguments": [*model.shape]}, (
             body.state_dict()
         )
-    if name.startswith("timm/") or name not in torchvision.models.list_models(torchvision.models):
+    if name.startswith("timm/") or name not in vision().models.list_models(vision().models):
         return {"library": "timm", "name": name.removeprefix("timm/")}, body.state_dict()
     return _of_torchvision(body, name)
 
@@ -147,7 +147,7 @@ def _of_torchvision(body: nn.Module, name: str) -> tuple[dict[str, Any], Mapping
     aided = name in ("googlenet", "inception_v3")
     arguments = {"aux_logits": False, "init_weights": False, "transform_input": transformed} if aided else {}
     with torch.device("meta"):
-        known = [*torchvision.models.get_model(name, weights=None, **arguments).state_dict()]
+        known = [*vision().models.get_model(name, weights=None, **arguments).state_dict()]
     last = known[-1].rpartition(".")[0]
     found = body.state_dict()
     if isinstance(body, FullyConnected):

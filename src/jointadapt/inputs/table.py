@@ -3,13 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import OneHotEncoder
 from torch import Tensor
 
 from jointadapt.data import Domain
@@ -22,6 +19,9 @@ from jointadapt.errors import UserError
 from jointadapt.inputs.base import InputStep
 from jointadapt.inputs.columns import INDEX, Column
 from jointadapt.inputs.options import InputOptions
+
+if TYPE_CHECKING:
+    from sklearn.compose import ColumnTransformer
 
 MEDIAN_ROWS = 100_000  # of rows on disk, so many give the medians
 LARGEST = float(np.finfo(np.float32).max)
@@ -157,8 +157,12 @@ class TableColumns(InputStep):
             return values
         return np.asarray(self._transformer().transform(values))
 
-    def _transformer(self) -> ColumnTransformer:
+    def _transformer(self) -> "ColumnTransformer":
         """Return scikit-learn's transformer as the source has fitted it: by two rows that hold what was learnt."""
+        from sklearn.compose import ColumnTransformer
+        from sklearn.impute import SimpleImputer
+        from sklearn.preprocessing import OneHotEncoder
+
         width, names = len(self.numbers), [*self.numbers]
         learnt = np.zeros((2, width + len(self.categories)))
         learnt[:, :width] = [*self.numbers.values()]
@@ -235,6 +239,8 @@ def _medians(numbers: Mapping[str, np.ndarray]) -> tuple[dict[str, float], tuple
     """Return the median of each column, and the columns that lack values."""
     if not numbers:
         return {}, ()
+    from sklearn.impute import SimpleImputer
+
     imputer = SimpleImputer(strategy="median", add_indicator=True).fit(np.stack([*numbers.values()], axis=1))
     names = [*numbers]
     medians, indicator = np.asarray(imputer.statistics_), imputer.indicator_

@@ -1,29 +1,18 @@
 """A name → a backbone: any torchvision or timm network without its classifier, a small one for arrays, one's own."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import timm
 import torch
-import torchvision
-from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
-from jointadapt.data import Preprocessing
 from jointadapt.errors import UserError, unknown_name
 from jointadapt.networks.backbone import Backbone, check_is_backbone, innermost, name_of
 from jointadapt.networks.signals.cnn1d import cnn1d
 from jointadapt.networks.signals.inception1d import inception1d
 from jointadapt.networks.signals.resnet1d import resnet1d
-from jointadapt.networks.weights import (
-    AUXILIARY,
-    check_finite,
-    fitting_weights,
-    is_counter,
-    is_of_a_classifier,
-    load_tensors,
-)
+from jointadapt.networks.weights import check_finite, fitting_weights, is_counter, is_of_a_classifier, load_tensors
 from jointadapt.runtime.registry import Registry
 
 SIGNAL: dict[str, Callable[[int, int], tuple[nn.Module, Sequence[int]]]] = {
@@ -74,15 +63,16 @@ def build_backbone(
         if weights not in ("default", "none", None):
             raise UserError(f"the backbone {name!r} takes no weights; leave --weights out, or choose another backbone.")
         return _small(name, shape)
-    if not _of_libraries(name):
+    from jointadapt.networks.libraries import from_libraries, is_of_libraries  # which are slow to load
+
+    if not is_of_libraries(name):
         raise unknown_name("backbone", name.removeprefix("timm/"), backbone_names())
     if shape is not None and (len(shape) != 3 or shape[0] != 3):
         raise UserError(
             f"the backbone {name!r} needs images of three channels, and rows have shape {shape}; "
             f"choose {', '.join(SMALL)}."
         )
-    in_torchvision = name in torchvision.models.list_models(torchvision.models)
-    backbone = _from_torchvision(name, weights) if in_torchvision else _from_timm(name.removeprefix("timm/"), weights)
+    backbone = from_libraries(name, weights)
     if shape is not None:
         backbone.eval().layers_of_rows(shape, name)
     return backbone
@@ -90,12 +80,19 @@ def build_backbone(
 
 def backbone_names() -> list[str]:
     """Return every name `build_backbone` takes: the small ones, those of packages, torchvision's, timm's."""
-    return [*SMALL, *_installed(), *torchvision.models.list_models(torchvision.models), *timm.list_models()]
+    from jointadapt.networks.libraries import library_names
+
+    return [*SMALL, *_installed(), *library_names()]
 
 
 def _installed() -> list[str]:
     """Return the names that installed packages add; one of ours stays ours."""
-    return [name for name in OWN.installed if name not in SMALL and not _of_libraries(name)]
+    added = [name for name in OWN.installed if name not in SMALL]
+    if not added:
+        return []
+    from jointadapt.networks.libraries import is_of_libraries
+
+    return [name for name in added if not is_of_libraries(name)]
 
 
 def _made(name: str) -> nn.Module:
@@ -129,14 +126,6 @@ def _own(module: nn.Module, name: str, weights: str | None, shape: tuple[int, ..
     return backbone
 
 
-def _of_libraries(name: str) -> bool:
-    return name in torchvision.models.list_models(torchvision.models) or _in_timm(name.removeprefix("timm/"))
-
-
-def _in_timm(name: str) -> bool:
-    return timm.is_model(name.partition(".")[0])
-
-
 def _small(name: str, shape: tuple[int, ...]) -> Backbone:
     if name == "cnn":
         if len(shape) != 3:
@@ -160,113 +149,3 @@ def _small(name: str, shape: tuple[int, ...]) -> Backbone:
 
 def _convolution(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 5, padding=2), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
-
-
-def _from_torchvision(name: str, weights: str | None) -> Backbone:
-    enum = torchvision.models.get_model_weights(name)
-    # The first set (IMAGENET1K_V1) is the one that the field's tables were made with.
-    chosen = next(iter(enum))
-    extra = {"aux_logits": True, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    model = torchvision.models.get_model(name, weights=None, **extra)
-    if extra:
-        vars(model)["transform_input"] = True  # as torchvision does with these two networks' published weights
-    classifier = [*model.state_dict()][-1].rpartition(".")[0] + "."
-    notes = _load(model, name, weights, lambda: chosen.get_state_dict(progress=False), classifier)
-    pretrained = weights not in ("none", None)
-    backbone = Backbone(*_trunk(model, name), _torchvision_preprocessing(chosen), pretrained)
-    backbone.notes = notes
-    return backbone
-
-
-def _trunk(model: nn.Module, name: str) -> tuple[nn.Module, tuple[int, ...]]:
-    """Return the network without its classifier, and the widths of its layers."""
-    if isinstance(model, torchvision.models.AlexNet | torchvision.models.VGG):
-        fc6, fc7, _ = (module for module in model.classifier if isinstance(module, nn.Linear))
-        trunk = FullyConnected(nn.Sequential(model.features, model.avgpool), fc6, fc7)
-        return trunk, (fc6.out_features, fc7.out_features)
-    if isinstance(model, torchvision.models.GoogLeNet | torchvision.models.Inception3):
-        model.aux_logits = False  # the auxiliary classifiers are not run
-    if isinstance(model, torchvision.models.SqueezeNet):
-        model.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1))  # its classifier is a convolution
-        return model, (512,)
-    for attribute in ("fc", "classifier", "heads", "head"):
-        head = getattr(model, attribute, None)
-        linear = [module for module in head.modules() if isinstance(module, nn.Linear)] if head is not None else []
-        if linear:
-            _replace(model, linear[-1], nn.Identity())
-            return model, (linear[-1].in_features,)
-    raise UserError(f"the backbone {name!r} has no linear classifier to remove; choose another, as resnet50.")
-
-
-def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    path = next(path for path, module in model.named_modules() if module is old)
-    parent, _, attribute = path.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, new)
-
-
-def _torchvision_preprocessing(weights: torchvision.models.WeightsEnum) -> Preprocessing:
-    preset = weights.transforms()
-    return Preprocessing(
-        preset.resize_size[0], preset.crop_size[0], tuple(preset.mean), tuple(preset.std), preset.interpolation.value
-    )
-
-
-def _from_timm(name: str, weights: str | None) -> Backbone:
-    if not _in_timm(name):
-        raise unknown_name("backbone", name, timm.list_models())
-    try:
-        model = timm.create_model(name, pretrained=False, num_classes=0)
-    except RuntimeError as error:
-        raise UserError(f"timm has no backbone {name!r} ({' '.join(str(error).split())[:160]}).") from error
-    notes = _load(
-        model, name, weights, lambda: timm.create_model(name, pretrained=True, num_classes=0).state_dict(), ""
-    )
-    data = resolve_model_data_config(model)
-    crop = data["input_size"][-1]
-    preprocessing = Preprocessing(
-        round(crop / data["crop_pct"]), crop, tuple(data["mean"]), tuple(data["std"]), data["interpolation"]
-    )
-    with torch.inference_mode():  # `num_features` is not what some networks' heads give out
-        width = model.eval()(torch.zeros(1, *data["input_size"])).shape[-1]
-    backbone = Backbone(model, (width,), preprocessing, pretrained=weights not in ("none", None))
-    backbone.notes = notes
-    return backbone
-
-
-def _load(
-    model: nn.Module, name: str, weights: str | None, download: Callable[[], Mapping[str, Tensor]], classifier: str
-) -> tuple[str, ...]:
-    """Load weights into a library's network, and return what a user should hear of them.
-
-    Its `classifier`, by the start of its tensors' names, and auxiliary ones may be missing, or of other classes.
-    """
-    if weights in ("none", None):
-        return ()
-
-    def may_miss(key: str) -> bool:
-        return key.startswith(AUXILIARY) or (bool(classifier) and key.startswith(classifier)) or is_counter(key)
-
-    own = model.state_dict()
-    if weights == "default":
-        tensors, notes = _downloaded(name, download), ()
-        missing = [key for key in own if key not in tensors and not may_miss(key)]
-        if missing:
-            raise UserError(
-                f"the weights of {name} that were downloaded lack {missing[0]}; give a file with --weights FILE."
-            )
-    else:
-        tensors, notes = fitting_weights(Path(weights), own, name, may_miss, is_of_a_classifier)
-    fitting = {key: value for key, value in tensors.items() if key in own and own[key].shape == value.shape}
-    load_tensors(model, fitting, strict=False)
-    return notes
-
-
-def _downloaded(name: str, download: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
-    try:
-        return download()
-    except Exception as error:
-        # Each hub client has errors of its own; whichever it is, the mend is the same.
-        raise UserError(
-            f"the weights of {name} could not be downloaded ({' '.join(str(error).split())[:200]}); "
-            "give a file with --weights FILE."
-        ) from error

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from jointadapt.errors import UserError, reason, some
 
@@ -26,7 +27,30 @@ HARMLESS = [
     *((np.float64().__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
 
+DRAWS = frozenset(
+    (
+        *("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_normal_"),
+        *("xavier_uniform_", "orthogonal_", "sparse_", "bernoulli_", "exponential_", "random_"),
+    )
+)
+
 Allowed = Callable[[str], bool]
+
+
+class Undrawn(TorchFunctionMode):
+    """Within it no random number is drawn into a tensor: for modules all of whose weights are loaded next.
+
+    >>> with Undrawn():
+    ...     layer = nn.Linear(2, 2)
+    >>> layer.load_state_dict({"weight": torch.eye(2), "bias": torch.zeros(2)})
+    <All keys matched successfully>
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return what the function does; of one that draws in place, the tensor as it is."""
+        if func.__name__ in DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True) -> None:

@@ -20,7 +20,7 @@ from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.ensemble import join
 from jointadapt.networks.network import Head, Network
-from jointadapt.networks.weights import load_tensors
+from jointadapt.networks.weights import Undrawn, load_tensors
 from jointadapt.selection.unknown_classes import UnknownClasses
 
 FORMAT = 2
@@ -130,7 +130,9 @@ class ModelFile:
             )
         body = name if given is None else given
         if self.whole or isinstance(body, nn.Module):
-            backbone = copy.deepcopy(build_backbone(body, None, self.shape))
+            with Undrawn():
+                backbone = build_backbone(body, None, self.shape)
+            backbone = copy.deepcopy(backbone) if backbone.own else backbone
         else:
             backbone = build_backbone(body, self._weights(weights), self.shape)
         if not self.whole and self.digest not in (None, backbone.digest()):
@@ -146,7 +148,9 @@ class ModelFile:
         config, frozen = self.config, self.frozen
 
         def built(body: Backbone) -> Network:
-            return Network(body, Head(body.widths, len(self.classes), config.bottleneck_width, config.dropout), frozen)
+            with Undrawn():
+                head = Head(body.widths, len(self.classes), config.bottleneck_width, config.dropout)
+            return Network(body, head, frozen)
 
         if self.members == 1:
             return built(backbone)
