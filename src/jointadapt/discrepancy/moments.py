@@ -85,4 +85,4 @@ def _power(covariance: Float[Tensor, "d d"], exponent: float) -> Float[Tensor, "
     values, vectors = torch.linalg.eigh(covariance)
     if values[-1] <= 0:
         return torch.eye(len(covariance), dtype=covariance.dtype)
-    return (vectors * values.clamp_min(1e-12 * values[-1]) ** exponent) @ vectors.T
+    return (vectors * values**exponent) @ vectors.T
