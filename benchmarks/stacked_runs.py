@@ -15,23 +15,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 
 import jointadapt
-from jointadapt.config import Config, make_config
+from jointadapt.comparison.plan import plan
+from jointadapt.comparison.run import compare
 from jointadapt.data import Batches, Domain, from_arrays
-from jointadapt.experiment import execute_together, together
-from jointadapt.experiment.prepare import prepare
+from jointadapt.experiment import together
 from jointadapt.methods import METHODS, build_method
 from jointadapt.networks.features import PrecomputedFeatures
 from jointadapt.networks.network import Head, Network
-from jointadapt.runtime.progress import silent
 from jointadapt.training.stack import Stack
 from jointadapt.training.trainer import Trainer
 
 ROWS, CLASSES, BATCH = 720, 10, 36
 TIMES = 32  # steps a round
+BENCHMARK = """
+title = "Made"
+[domains.source]
+path = "source.npz"
+[domains.target]
+path = "target.npz"
+"""
 
 
 def domains(width: int) -> tuple[Domain, Domain]:
@@ -119,20 +126,17 @@ def in_turns(work: Callable[[], object], rounds: int) -> str:
     return f"{median(alone):.1f} | {median(as_one):.1f} | {ratio:.2f} |"
 
 
-def executed(methods: Sequence[str], seeds: int, width: int) -> None:
-    """Train every method with every seed, and leave nothing."""
-    source, target = domains(width)
+def compared(methods: Sequence[str], seeds: int, width: int) -> None:
+    """Make the table of one task, every method with every seed, and leave nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        configs = [_config(Path(folder) / f"{m}-{seed}", m, seed) for m in methods for seed in range(seeds)]
-        place = torch.device("cpu"), Path(folder), silent
-        prepared = [prepare(config, source, target, *place) for config in configs]
-        found = execute_together(configs, prepared)
-    assert not [error for error in found if isinstance(error, Exception)]
-
-
-def _config(out: Path, method: str, seed: int) -> Config:
-    options = {"method": method, "seed": seed, "out": str(out), "backbone": "none"}
-    return make_config({**options, "baseline": False, "report": False})
+        root = Path(folder)
+        for domain in domains(width):
+            np.savez(root / f"{domain.name}.npz", x=domain.rows(range(len(domain))).numpy(), y=domain.labels.numpy())
+        (root / "made.toml").write_text(BENCHMARK)
+        table = str(root / "made.toml"), root, ["source → target"], methods, seeds
+        comparison, _ = plan(*table, out=root / "out", backbone="none", cache=str(root))
+        _, failures = compare(comparison)
+    assert not failures
 
 
 def auto(width: int) -> None:
@@ -155,12 +159,12 @@ def main() -> None:
     if "runs" in arguments.parts:
         for width in (32, 512, 2048):
             print(
-                f"| 8 seeds of jan, d = {width} | {in_turns(lambda w=width: executed(['jan'], 8, w), arguments.rounds)}"
+                f"| 8 seeds of jan, d = {width} | {in_turns(lambda w=width: compared(['jan'], 8, w), arguments.rounds)}"
             )
     if "auto" in arguments.parts:
         print(f"| auto, d = 1024 | {in_turns(lambda: auto(1024), arguments.rounds)}", flush=True)
     if "table" in arguments.parts:
-        print(f"| {len(METHODS)} methods × 3 seeds, d = 512 | {in_turns(lambda: executed([*METHODS], 3, 512), 1)}")
+        print(f"| {len(METHODS)} methods × 3 seeds, d = 512 | {in_turns(lambda: compared([*METHODS], 3, 512), 1)}")
     print(f"\n{platform.machine()}, one thread, CPU time, torch {torch.__version__}")
 
 

@@ -82,7 +82,10 @@ def neighbourhood_density(probabilities: Float[Tensor, "m c"], temperature: floa
     for start in range(0, len(rows), 1024):
         similarity = rows[start : start + 1024] @ rows.T / temperature
         similarity.diagonal(start).fill_(-torch.inf)
-        total += entr(similarity.softmax(1)).sum().item()
+        near, p = similarity.amax(1), similarity.softmax(1)
+        similarity.diagonal(start).fill_(0)  # where p is 0
+        # H(p) = log Z − Σ p s, with log Z = s − log p of the nearest: one logarithm a row, not one a pair.
+        total += (near - p.amax(1).log() - (p * similarity).sum(1)).sum().item()
     return total / len(rows)
 
 
