@@ -7,7 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from jointadapt.discrepancy.columns import CLIP, FENCE, MIXED, REPEATED, SPARSE, Columns, describe_columns, fill_values
+from jointadapt.discrepancy.columns import (
+    CLIP,
+    CODES,
+    FENCE,
+    MIXED,
+    REPEATED,
+    SPARSE,
+    Columns,
+    describe_columns,
+    fill_values,
+)
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -141,3 +151,12 @@ def test_a_fill_value_is_repeated_and_beyond_a_fence(count: int, told: bool, sig
     assert [(fill.value, fill.rows) for fill in fill_values(x, found)] == [(sign * 7.5, count)] * told
     at_fence = columns_with(low=torch.tensor([-7.5]).double(), high=torch.tensor([7.5]).double())
     assert fill_values(x, at_fence) == []
+
+
+def test_usual_codes_are_nines_powers_of_ten_and_the_ends_of_integers() -> None:
+    nines = {int("9" * digits) for digits in range(2, 13)}
+    ends = {2**15, 2**16, 2**31, 2**32, 2**63} | {2**15 - 1, 2**16 - 1, 2**31 - 1, 2**32 - 1, 2**63 - 1}
+    expected = nines | {10**power for power in range(3, 31)} | ends
+    assert {float(code) for code in expected} | {-float(code) for code in expected} == CODES
+    assert all(type(code) is float for code in CODES)
+    assert not CODES & {9.0, 10.0, 100.0, 98.0, 255.0}

@@ -15,7 +15,17 @@ from jointadapt.two_sample import two_sample_test
 from jointadapt.two_sample.given import EXACT, as_samples
 from jointadapt.two_sample.normal import _normal, cross_test, fourier_test, linear_test
 from jointadapt.two_sample.permutation import TIE, _permuted, aggregated_test
-from jointadapt.two_sample.samples import Pooled, pool, shuffled
+from jointadapt.two_sample.samples import (
+    MEDIAN_ROWS,
+    Pooled,
+    _far_rows,
+    _matrices,
+    pool,
+    shuffled,
+    slices_in_one_unit,
+    unread,
+)
+from jointadapt.two_sample.weights import maximise_ratio
 
 SUMS = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -234,3 +244,67 @@ def test_lists_that_do_not_fit_are_left_to_be_told_of() -> None:
     assert as_samples([x, x], [x])[0] == [x, x]
     with pytest.raises(ValueError, match="source has 2 layers and target 1"):
         two_sample_test([x, x], [x])
+
+
+def test_one_layer_with_far_rows_makes_all_float64() -> None:
+    near, far = normal(300, 2).float(), normal(300, 2).float()
+    far[0] = 1e6
+    number = GaussianKernel(3.0)  # by a rule, outliers are held within fences
+    for layers in ([near, far], [far, near]):
+        found = pool(layers, [near, near], [number, number], seeded())
+        assert {layer.dtype for layer in found.layers} == {torch.float64}
+    assert pool([near], [near], [number], seeded()).dtype == torch.float32
+
+
+def test_rows_are_far_from_the_mean_wherever_that_is() -> None:
+    near = normal(300, 2).float() + 1000
+    far = near.clone()
+    far[0] += 1e6
+    assert _far_rows(far)
+    assert not _far_rows(near)
+
+
+@pytest.mark.parametrize(
+    "sample", [[], np.zeros(5), np.zeros((5, 0)), np.zeros((0, 5)), [np.zeros((5, 2)), np.zeros(5)]]
+)
+def test_what_is_no_matrix_is_told_before_it_is_read(sample: object) -> None:
+    with pytest.raises(ValueError, match="target must be a matrix"):
+        unread("target", sample)  # pyright: ignore[reportArgumentType]
+
+
+def test_half_precision_on_disk_is_read_in_single() -> None:
+    x = np.arange(200.0, dtype=np.float16).reshape(100, 2) * [1, 100]
+    (rows,), _, _ = slices_in_one_unit(unread("s", x.astype(np.float16)), unread("t", x.astype(np.float16)),
+                                       [GaussianKernel()], "pooled")  # fmt: skip
+    assert rows[0:5].dtype == torch.float32
+    torch.testing.assert_close(rows[0:100].double().std(0, correction=0), torch.ones(2).double(), rtol=1e-5, atol=1e-5)
+
+
+def test_samples_are_taken_without_gradient_in_single_precision_or_wider() -> None:
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        (found,) = _matrices("source", normal(5, 2).to(dtype).requires_grad_(), 2)
+        assert not found.requires_grad
+        assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+
+
+def test_of_many_rows_only_the_median_is_found_in_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = normal(40, 2), normal(40, 2, 1)
+    kernels = [GaussianKernel(rule) for rule in ("mean", "median")]
+    whole = pool([x, x], [y, y], kernels, seeded(), standardize="no").bandwidths
+    monkeypatch.setattr("jointadapt.two_sample.samples.MEDIAN_ROWS", 16)
+    some = pool([x, x], [y, y], kernels, seeded(), standardize="no").bandwidths
+    assert MEDIAN_ROWS > 80
+    assert some[0] == whole[0]
+    assert some[1] != whole[1]
+
+
+def test_a_seed_is_a_generator_with_that_seed_and_none_is_0() -> None:
+    x, y = normal(20, 2), normal(20, 2, 1, 0.4)
+    for given, same in ((3, seeded(3)), (None, seeded(0)), (0, seeded(0))):
+        left, right = (two_sample_test(x, y, permutations=99, generator=generator) for generator in (given, same))
+        assert torch.equal(left.null, right.null)
+
+
+def test_no_positive_mean_gives_all_weight_to_one_scale() -> None:
+    assert maximise_ratio(np.zeros(3), np.eye(3)) == (3.0, 0.0, 0.0)
+    assert maximise_ratio(np.array([-2.0, -1.0]), np.diag([16.0, 1.0])) == (2.0, 0.0)  # −½ against −1
