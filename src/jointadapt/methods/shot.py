@@ -57,10 +57,9 @@ class SHOT(Method):
         return self.pseudo_label_weight * cross_entropy(logits, self._labels(features)) - information
 
     def _labels(self, features: Tensor) -> Tensor:
-        """Return each row's nearest centroid; rows of the memory that are still empty have weight 0."""
-        there = self.certainty.sum(1, keepdim=True) > 0
+        """Return each row's nearest centroid; rows of the memory that are still empty are 0, and so add nothing."""
         first = _nearest(self.seen, self.certainty.T @ self.seen)
-        weights = one_hot(first, self.certainty.shape[1]).to(features.dtype) * there
+        weights = one_hot(first, self.certainty.shape[1]).to(features.dtype)
         return _nearest(features, weights.T @ self.seen)
 
 
