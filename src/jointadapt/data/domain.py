@@ -107,7 +107,7 @@ class Domain:
         else:
             own = torch.Generator()
             framed = [transform.framed(x, own.manual_seed(seed)) for x, seed in zip(pictures, seeds, strict=True)]
-        return transform.normalised(torch.stack(framed))
+        return transform.normalised(framed)
 
     def changed(self, change: Change) -> "Domain":
         """Return the domain of arrays with its rows changed, tile by tile; rows on disk as they are read."""

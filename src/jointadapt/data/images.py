@@ -163,7 +163,7 @@ def _numbers(picture: Image.Image) -> np.ndarray:
 
 def _formats(path: Picture) -> tuple[str, ...]:
     """Return what the file may be; a camera's raw file would be read as a TIFF, of which it has a thumbnail."""
-    return BY_CONTENT if PurePath(str(path)).suffix.lower() in UNREAD else FORMATS
+    return BY_CONTENT if os.path.splitext(str(path))[1].lower() in UNREAD else FORMATS  # noqa: PTH122 - it is quick
 
 
 class Range(NamedTuple):

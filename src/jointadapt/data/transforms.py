@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 NATIVE = ("AVX2", "AVX512")  # where torch's bilinear kernel works on bytes; elsewhere torchvision goes by floats
 SMALLEST = 0.08  # share of the area of a random crop
 LEAST_RATIO, MOST_RATIO = 3 / 4, 4 / 3  # of its width to its height
+LOG_RATIOS = torch.tensor((LEAST_RATIO, MOST_RATIO)).log().tolist()
 TRIALS = 10
 
 
@@ -48,16 +49,19 @@ class Normalised:
 
     def __call__(self, image: Tensor) -> Tensor:
         """Return one picture, framed and normalised."""
-        return self.normalised(self.framed(image))
+        return self.normalised([self.framed(image)])[0]
 
     def framed(self, image: Tensor, generator: Generator | None = None) -> Tensor:
         """Return the picture as bytes (3, crop, crop); chance comes from the generator, or from torch's own."""
         raise NotImplementedError
 
-    def normalised(self, images: Tensor) -> Tensor:
-        """Return bytes as floating-point numbers, white 1, less the mean and divided by the deviation."""
+    def normalised(self, images: Sequence[Tensor]) -> Tensor:
+        """Return framed pictures as a batch of floating-point numbers, white 1, less the mean, over the deviation."""
         mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
-        return images.to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255).sub_(mean).div_(std)
+        batch = torch.empty(len(images), *images[0].shape)
+        for place, image in zip(batch, images, strict=True):  # one by one, as each fits into the processor's cache
+            place.copy_(image).mul_(1 / 255).sub_(mean).div_(std)
+        return batch
 
 
 @dataclass(frozen=True)
@@ -95,10 +99,9 @@ def random_crop(height: int, width: int, generator: Generator | None = None) -> 
     >>> random_crop(100, 300, torch.Generator().manual_seed(0))
     (19, 51, 77, 63)
     """
-    low, high = torch.tensor((LEAST_RATIO, MOST_RATIO)).log().tolist()
     for _ in range(TRIALS):
         area = height * width * torch.empty(1).uniform_(SMALLEST, 1.0, generator=generator).item()
-        ratio = torch.empty(1).uniform_(low, high, generator=generator).exp().item()
+        ratio = torch.empty(1).uniform_(*LOG_RATIOS, generator=generator).exp().item()
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             top = int(torch.randint(0, height - h + 1, (1,), generator=generator))
@@ -117,6 +120,7 @@ def resized(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
         from torchvision.transforms.v2.functional import resize
 
         return resize(image, list(size), InterpolationMode(interpolation), antialias=True)
+    image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # of a part torch makes a copy too, but slowly
     # Of one picture torch takes the pixels' order in memory from the stride of the batch, which says nothing of it.
     batch = image.as_strided((1, *image.shape), (image.numel(), *image.stride()))
     return interpolate(batch, size, mode=interpolation, align_corners=False, antialias=True)[0]
