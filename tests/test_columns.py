@@ -49,7 +49,7 @@ def reference(column: np.ndarray, rounding: float) -> dict[str, float | bool]:
 def strange_columns(rows: int = 60) -> np.ndarray:
     """Columns of one unit and another, mostly zero, of two values, with far values, and constant but for rounding."""
     generator = np.random.default_rng(0)
-    x = generator.normal(size=(rows, 7))
+    x = generator.normal(size=(rows, 8))
     x[:, 1] = x[:, 1] * 1e3 - 5e4
     x[:, 2] = generator.poisson(0.4, rows)
     x[:, 3] = np.arange(rows) % 5 == 0
@@ -58,6 +58,7 @@ def strange_columns(rows: int = 60) -> np.ndarray:
     x[:, 5] = -7.0
     x[::2, 5] = np.nextafter(-7.0, 0.0)
     x[:, 6] = 0.0
+    x[:, 7] = np.arange(rows) == 5
     return x
 
 

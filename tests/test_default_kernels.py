@@ -128,6 +128,29 @@ def test_over_processes_one_that_sees_features_decides() -> None:
     assert [kernel.bandwidth for kernel in found] == FEATURES
 
 
+@pytest.mark.parametrize("waited", [True, False], ids=["eager", "compiled"])
+@pytest.mark.parametrize(("source", "target"), [(True, True), (True, False), (False, True), (False, False)])
+def test_over_processes_that_agree_the_answer_is_their_own(
+    source: bool, target: bool, waited: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = rows(20, 5)
+    samples = [[logits, logits, logits.softmax(1) if probabilities else logits] for probabilities in (source, target)]
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: not waited)
+
+    def total(missed: torch.Tensor) -> torch.Tensor:
+        assert missed.dtype == torch.float32
+        return missed + missed
+
+    kernels = [GaussianKernel(), GaussianKernel(), SOFTMAX if source and target else HIDDEN]
+    for reduce in (None, total):
+        found = default_kernels(*samples, reduce)
+        assert len(found) == 3
+        for kernel, expected in zip(found, kernels, strict=True):
+            assert torch.equal(kernel(logits.square(), 2.0), expected(logits.square(), 2.0))
+    missed_elsewhere = default_kernels(*samples, lambda missed: missed + 1)
+    assert torch.equal(missed_elsewhere[-1](logits.square(), 2.0), HIDDEN(logits.square(), 2.0))
+
+
 class Slices:
     """A file of rows."""
 

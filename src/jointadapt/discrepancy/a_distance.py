@@ -91,7 +91,7 @@ def a_distance(
     held, seen = zip(*(_split(samples, rows, number) for number in range(splits)), strict=True)
     error = mean(held)
     return ADistance(
-        distance=min(max(2 * (1 - 2 * error), 0.0), 2.0),
+        distance=max(2 * (1 - 2 * error), 0.0),
         standard_error=4 * stdev(held) / splits**0.5 if splits > 1 else 0.0,
         seen=2 * (1 - 2 * mean(seen)),
         error=error,
@@ -123,7 +123,7 @@ def _thirds_and_half(x: Tensor, groups: Tensor | None, rows: int, generator: tor
     ends = own.bincount()[order].cumsum(0)
     # The half that is held out has a group at least, and so has the third; of three groups each part has one.
     first = min(max(int((ends <= rows // 3).sum()), 1), len(names) - 2)
-    second = min(max(int((ends <= rows // 2).sum()), first + 1), len(names) - 1)
+    second = max(int((ends <= rows // 2).sum()), first + 1)
     parts = [own[:, None].eq(part).any(1) for part in order.tensor_split([first, second])]
     return [x[chosen][:rows] for chosen in parts]
 
