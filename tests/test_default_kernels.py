@@ -111,6 +111,10 @@ def test_a_kernel_that_is_one_or_the_other_by_a_tensor_is_it(softmax: bool, kern
     assert float(either.at_zero) == kernel.at_zero
     assert either.at_zero.dtype == torch.float64
     assert torch.equal(either(distances, 2.5), kernel(distances, 2.5))
+    gamma, generators = torch.tensor(2.5).double(), [torch.Generator().manual_seed(0) for _ in range(2)]
+    drawn = either.frequencies(4, 6, gamma, generators[0])
+    (of_softmax, of_hidden) = (each.frequencies(4, 6, gamma, generators[1]) for each in (SOFTMAX, HIDDEN))
+    assert torch.equal(drawn, of_softmax if softmax else of_hidden)
     for found, expected in zip(either.with_slope(distances, 2.5), kernel.with_slope(distances, 2.5), strict=True):
         assert torch.equal(found, expected)
 
@@ -163,8 +167,9 @@ class Slices:
 
 def test_rows_of_a_file_are_looked_at_as_those_in_memory() -> None:
     features, probabilities = rows(3000, 4), rows(3000, 4).softmax(1)
-    spoilt = torch.cat([probabilities[:-1], features[-1:]])
-    for last, expected in ((probabilities, JAN), (spoilt, FEATURES)):
+    last_spoilt = torch.cat([probabilities[:-1], features[-1:]])
+    first_spoilt = torch.cat([features[:1], probabilities[1:]])
+    for last, expected in ((probabilities, JAN), (last_spoilt, FEATURES), (first_spoilt, FEATURES)):
         layers = [Slices(features), Slices(last)]
         assert [kernel.bandwidth for kernel in default_kernels(layers, layers)] == expected
 

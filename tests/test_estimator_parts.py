@@ -106,6 +106,15 @@ def test_the_mean_rule_of_passing_rows_is_the_mean_squared_distance(monkeypatch:
         torch.testing.assert_close(fourier([x], [y], kernels=[GaussianKernel()]), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1.0])
+def test_the_bandwidth_of_passing_rows_is_held_in_any_unit(unit: float) -> None:
+    x, y = (unit * rows(9, 3)).requires_grad_(), unit * rows(7, 3, 1, 0.7)
+    gamma = bandwidth_by_rule("mean", x, y).item()
+    found, held = (fourier([x], [y], kernels=[GaussianKernel(bandwidth)]) for bandwidth in ("mean", gamma))
+    torch.testing.assert_close(found, held)
+    torch.testing.assert_close(*(torch.autograd.grad(value, x)[0] for value in (found, held)))
+
+
 def test_weights_of_passing_rows_are_held_and_pass_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = rows(9, 3).requires_grad_(), rows(11, 3, 1)
     w = torch.linspace(0.5, 2, 9).double().requires_grad_()
@@ -232,6 +241,36 @@ def test_a_derived_kernel_keeps_what_it_defines_itself() -> None:
     assert kernel.at_zero == 1
     assert kernel.find_bandwidth(rows(3, 2), rows(2, 2)) == 5
     torch.testing.assert_close(kernel.with_slope(D, 5.0)[1], torch.tensor([0.0, 0.25], dtype=torch.float64))
+
+
+class Drawing(Derived):
+    """One that also knows its spectral measure."""
+
+    def frequencies(self, width: int, count: int, *_: object) -> Tensor:
+        return torch.full((width, count), 7.0)
+
+
+def test_a_derived_kernel_may_supply_its_frequencies() -> None:
+    assert (complete_kernel(Drawing()).frequencies(2, 3, torch.tensor(1.0)) == 7).all()
+
+
+@pytest.mark.parametrize("n", [20, 300], ids=["dense", "tiled"])
+@pytest.mark.parametrize("function", [jmmd_biased, jmmd_unbiased])
+def test_a_kernel_of_roots_is_given_no_negative_distance(function: Callable, n: int) -> None:
+    x = 1e3 * rows(n // 2, 300).float().repeat(2, 1)  # each row twice: a distance of 0, and of rounding
+    x.requires_grad_()
+    value = function([x], [x.detach()[: n // 2]], [lambda D, bandwidth: torch.exp(-(D / bandwidth).sqrt())])
+    assert torch.isfinite(value)
+    assert torch.isfinite(torch.autograd.grad(value, x)[0]).all()
+
+
+@pytest.mark.parametrize("function", [jmmd_biased, jmmd_unbiased])
+def test_a_gradient_that_keeps_its_graph_is_that_of_the_multiple(function: Callable) -> None:
+    x, y = rows(6, 2).requires_grad_(), rows(5, 2, 1)
+    (plain,) = torch.autograd.grad(function([x], [y]), x)
+    (kept,) = torch.autograd.grad(3 * function([x], [y]), x, create_graph=True)
+    torch.testing.assert_close(kept.detach(), 3 * plain)
+    torch.testing.assert_close(torch.func.grad(lambda z: 3 * function([z], [y]))(x.detach()), 3 * plain)
 
 
 UNCHECKED = """

@@ -39,11 +39,13 @@ def test_a_variance_that_rounding_made_negative_is_none() -> None:
         assert match_columns(source, target)(torch.tensor([[3.0]])).item() == target.mean.item()
 
 
-@pytest.mark.parametrize("factor", [1.0, 100.0])
-def test_covariances_are_whitened_and_coloured_by_the_papers_formula(factor: float) -> None:
-    source, target = (find_moments([x], whole=True) for x in (rows(40, 3), factor * rows(30, 3, 1)))
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize(("unit", "factor"), [(1.0, 1.0), (1.0, 100.0), (1e-3, 1.0)])
+def test_covariances_are_whitened_and_coloured_by_the_papers_formula(columns: int, unit: float, factor: float) -> None:
+    x, y = unit * rows(40, columns), unit * factor * rows(30, columns, 1)
+    source, target = (find_moments([sample], whole=True) for sample in (x, y))
     variances = [moments.spread.diagonal().mean().item() for moments in (source, target)]
-    ridge = RIDGE * np.mean(variances) * np.eye(3)
+    ridge = RIDGE * np.mean(variances) * np.eye(columns)
     white = fractional_matrix_power(source.spread.numpy() + ridge, -0.5)
     found = match_covariances(source, target)
     np.testing.assert_allclose(

@@ -132,6 +132,7 @@ def test_without_a_deviation_the_sign_decides(statistic: float, p_value: float) 
     found = _normal("cross", 0.05, statistic, 0.0, contributions, 1)
     assert found.p_value == p_value
     assert found.rejected == (statistic > 0)
+    assert found.permutations == len(found.null) == 0
 
 
 def test_a_p_value_equal_to_the_level_rejects() -> None:
@@ -146,8 +147,8 @@ def test_a_p_value_equal_to_the_level_rejects() -> None:
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
 @pytest.mark.parametrize(("below", "ties"), [(0.0, True), (0.9, True), (1.2, False)])
 def test_values_within_a_small_part_of_the_deviation_tie(size: float, below: float, ties: bool) -> None:
-    null = size * torch.tensor([1.0, -1.0], dtype=torch.float64)  # of deviation `size`
-    observed = size * (1 + below * TIE)
+    null = size * torch.tensor([9.0, 7.0], dtype=torch.float64)  # of deviation `size`
+    observed = size * (9 + below * TIE)
     statistics = torch.cat([torch.tensor([observed], dtype=torch.float64), null])
     found = _permuted("permutation", pooled(5, 5), 0.05, statistics, torch.zeros(10))
     assert found.p_value == (1 + ties) / 3

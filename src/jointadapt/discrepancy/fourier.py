@@ -185,7 +185,7 @@ def _streamed_bandwidth(kernel: Completed, source: Rows, target: Rows, origin: T
     it. Other rules need the rows at once: they are read whole, and refused over several processes.
     """
     if isinstance(kernel.bandwidth, float):
-        return torch.tensor(kernel.bandwidth)
+        return torch.tensor(kernel.bandwidth, dtype=origin.dtype)
     if kernel.bandwidth != "mean":
         if total is not _as_it_is:
             given = kernel.bandwidth or "a find_bandwidth of the kernel's own"

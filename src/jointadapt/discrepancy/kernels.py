@@ -124,7 +124,7 @@ class GaussianKernel:
         scale, weight, term = next(gaussians)
         if len(self.scales) == 1 and scale == weight == 1:
             return term, term
-        value, slope = term.clone() if weight == 1 else term * weight, term * (weight / scale)
+        value, slope = term if weight == 1 else term * weight, term * (weight / scale)
         for scale, weight, term in gaussians:
             value.add_(term, alpha=weight)
             slope.add_(term, alpha=weight / scale)

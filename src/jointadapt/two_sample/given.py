@@ -35,7 +35,7 @@ def _matched(source: Any, target: Any) -> tuple[Any, Any]:
     """Return two layers as arrays or tensors."""
     if is_frame(source) and is_frame(target):
         source, target = as_table(source, "source"), as_table(target, "target")
-        names = [str(name).strip() for name in source.column_names], [str(name).strip() for name in target.column_names]
+        names = [name.strip() for name in source.column_names], [name.strip() for name in target.column_names]
         order = in_order(
             *names, lambda what: UserError(f"target {what}, of the columns of source; give both the same.")
         )
