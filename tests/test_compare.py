@@ -203,6 +203,22 @@ def test_an_option_that_no_method_of_the_table_has_is_told(refused: Callable[...
     assert "none of source-only, jan has an option 'margin': it is one of mdd; leave it out" in told
 
 
+def test_the_rows_of_a_task_are_prepared_once_for_runs_that_read_them_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Config] = []
+    real = module.prepare
+
+    def count(config: Config, *given) -> Prepared:
+        seen.append(config)
+        return real(config, *given)
+
+    monkeypatch.setattr(module, "prepare", count)
+    options = {**BRIEF, "backbone": "none"}
+    compare(plan("three.toml", ".", ["a2b"], methods=["jan", "mcc"], seeds=2, **options)[0])
+    assert len(seen) == 1
+    compare(plan("three.toml", ".", ["a2b"], methods=["jan"], seeds=2, **{**options, "backbone": "mlp"})[0])
+    assert [config.seed for config in seen[1:]] == [0, 1]  # whose weights are drawn
+
+
 def test_an_interrupted_table_goes_on(counted: list[Config]) -> None:
     comparison, _ = plan("three.toml", ".", methods=["source-only", "jan"], seeds=2, **BRIEF)
 

@@ -184,8 +184,8 @@ def _prepared(config: Config, data: Ready, known: list[tuple[Config, Prepared]])
     What decides it is all of the configuration but the method, and the seed of weights that are drawn.
     """
     drawn = data.backbone is None and data.name != "none"
-    paired = {"estimator": config.method_options.get("estimator")}  # which several sources are checked for
-    alike = replace(config, method=BASELINE, method_options=paired, trade_off="auto", out="")
+    checked = config.method_options if "+" in config.task else {}  # an estimator may not go with several sources
+    alike = replace(config, method=BASELINE, method_options=checked, trade_off="auto", out="")
     alike = alike if drawn else replace(alike, seed=0)
     for other, found in known:
         if other == alike:
