@@ -20,7 +20,7 @@ import torch
 from lightning_fabric import Fabric
 
 import jointadapt
-from jointadapt.comparison.plan import plan
+from jointadapt.comparison.plan import Outcome, plan
 from jointadapt.comparison.run import compare
 from jointadapt.data import Batches, Domain, from_arrays
 from jointadapt.experiment import together
@@ -126,8 +126,8 @@ def in_turns(work: Callable[[], object], rounds: int) -> str:
     return f"{median(alone):.1f} | {median(as_one):.1f} | {ratio:.2f} |"
 
 
-def compared(methods: Sequence[str], seeds: int, width: int) -> None:
-    """Make the table of one task, every method with every seed, and leave nothing."""
+def compared(methods: Sequence[str], seeds: int, width: int) -> list[Outcome]:
+    """Make the table of one task, every method with every seed, and return its runs."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for domain in domains(width):
@@ -135,8 +135,23 @@ def compared(methods: Sequence[str], seeds: int, width: int) -> None:
         (root / "made.toml").write_text(BENCHMARK)
         table = str(root / "made.toml"), root, ["source → target"], methods, seeds
         comparison, _ = plan(*table, out=root / "out", backbone="none", cache=str(root))
-        _, failures = compare(comparison)
+        outcomes, failures = compare(comparison)
     assert not failures
+    return outcomes
+
+
+def table(seeds: int, width: int) -> None:
+    """Print what a table of all methods takes, and the part of each method."""
+    last: list[Outcome] = []
+
+    def work() -> None:
+        last[:] = compared([*METHODS], seeds, width)
+
+    print(f"| {len(METHODS)} methods × {seeds} seeds, d = {width} | {in_turns(work, 1)}")
+    total = sum(run.seconds for run in last)
+    parts = {name: sum(run.seconds for run in last if run.method == name) / total for name in METHODS}
+    largest = sorted(parts.items(), key=lambda part: -part[1])
+    print("\nOf the time together: " + ", ".join(f"{name} {100 * part:.0f} %" for name, part in largest))
 
 
 def auto(width: int) -> None:
@@ -164,7 +179,7 @@ def main() -> None:
     if "auto" in arguments.parts:
         print(f"| auto, d = 1024 | {in_turns(lambda: auto(1024), arguments.rounds)}", flush=True)
     if "table" in arguments.parts:
-        print(f"| {len(METHODS)} methods × 3 seeds, d = 512 | {in_turns(lambda: compared([*METHODS], 3, 512), 1)}")
+        table(3, 512)
     print(f"\n{platform.machine()}, one thread, CPU time, torch {torch.__version__}")
 
 
