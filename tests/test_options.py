@@ -166,7 +166,7 @@ def test_what_is_no_method_is_told_before_anything_is_trained(method: object) ->
 
 def test_the_verdict_names_a_class_and_not_where_it_is() -> None:
     run = train(*arrays(), method=Shrink, shrink=2, **{**QUICK, "baseline": True})
-    assert run.summary.verdict.startswith("Whether Shrink helped ")
+    assert run.summary.verdict.startswith("Shrink predicts another class ")
 
 
 def test_an_option_named_as_a_run_s_is_refused() -> None:

@@ -141,7 +141,7 @@ def test_no_path_of_the_machine_enters_a_card_or_a_shared_folder(folder: Path, t
 def test_without_target_labels_nothing_is_called_measured() -> None:
     run = train((X, Y), X_TARGET, **FEW)
     card = model_card(run)
-    assert "Whether JAN helped cannot be measured without target labels" in card
+    assert "whether that helped cannot be measured without target labels" in card
     assert "model-index" not in metadata_of(card)
     assert "**Not measured**: the target came without labels." in card
     assert "the target, arrays" not in card

@@ -69,8 +69,8 @@ def verdict(predicted: Tensor, plain: Tensor, labels: Tensor, method: str, level
     if not known.any():
         agreement = 100 * (predicted == plain).double().mean().item()
         return (
-            f"Whether {method} helped cannot be measured without target labels; it predicts another class "
-            f"than source-only for {100 - agreement:.1f} % of the target examples."
+            f"{method} predicts another class than source-only for {100 - agreement:.1f} % of the target examples; "
+            "whether that helped cannot be measured without target labels."
         )
     right, plain_right = predicted[known] == labels[known], plain[known] == labels[known]
     won, lost = int((right & ~plain_right).sum()), int((plain_right & ~right).sum())
