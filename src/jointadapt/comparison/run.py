@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from jointadapt.comparison.shared_data import Ready, shared_data
 from jointadapt.config import BASELINE, Config
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment import device_of, execute_together
-from jointadapt.experiment.prepare import Prepared, prepare, prepare_features
+from jointadapt.experiment.prepare import Prepared, PreparedOnce, prepare, prepare_features
 from jointadapt.methods.registry import takes_runs
 from jointadapt.runs.folder import RunFolder
 from jointadapt.runs.reading import read_summary
@@ -150,13 +151,13 @@ def run_group(configs: Mapping[str, Config], data: Ready | None = None) -> dict[
     configs = {key: replace(config, backbone=data.name) for key, config in configs.items()}
     found: dict[str, Summary | UserError] = {}
     here: dict[str, Prepared] = {}
-    known: list[tuple[Config, Prepared]] = []
+    prepared = PreparedOnce()
     for key, config in configs.items():
         try:
             if config.devices > 1:
                 found[key] = _on_several_devices(config)
             else:
-                here[key] = _prepared(config, data, known)
+                here[key] = prepared.of(config, partial(_prepare, config, data))
         except UserError as error:
             found[key] = error
     runs = execute_together([configs[key] for key in here], [*here.values()])
@@ -178,23 +179,8 @@ def _outcome(config: Config, found: Summary | UserError) -> Outcome | str:
     )
 
 
-def _prepared(config: Config, data: Ready, known: list[tuple[Config, Prepared]]) -> Prepared:
-    """Return the data of a run in this process, which was read once for all runs; `known` is what others had of it.
-
-    What decides it is all of the configuration but the method, and the seed of weights that are drawn.
-    """
-    drawn = data.backbone is None and data.name != "none"
-    checked = config.method_options if "+" in config.task else {}  # an estimator may not go with several sources
-    alike = replace(config, method=BASELINE, method_options=checked, trade_off="auto", out="")
-    alike = alike if drawn else replace(alike, seed=0)
-    for other, found in known:
-        if other == alike:
-            return found
-    known.append((alike, _prepare(config, data)))
-    return known[-1][1]
-
-
 def _prepare(config: Config, data: Ready) -> Prepared:
+    """Return the data of a run, which was read once for all runs."""
     source, target = (data.domain(name) for name in config.task.split(" → "))
     if data.backbone is not None:
         return prepare_features(config, source, target, data.backbone)

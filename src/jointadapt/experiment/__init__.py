@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,16 @@ from jointadapt.experiment.devices import begins_alone, device_of, launch
 from jointadapt.experiment.estimate import with_estimate
 from jointadapt.experiment.few_labels import without_labels
 from jointadapt.experiment.fit import not_as_begun
-from jointadapt.experiment.prepare import Given, Prepared, as_domain, choose_backbone, prepare, read_role, read_task
+from jointadapt.experiment.prepare import (
+    Given,
+    Prepared,
+    PreparedOnce,
+    as_domain,
+    choose_backbone,
+    prepare,
+    read_role,
+    read_task,
+)
 from jointadapt.experiment.recipes import with_recipe
 from jointadapt.experiment.run import Run, raising, train_method, train_methods
 from jointadapt.experiment.session import Session
@@ -202,12 +212,12 @@ def execute_variants(configs: Sequence[Config], track: Track = silent) -> list[R
     """
     check_not_imported_again()
     source, target = _read_domains(configs[0], None, None, track)
-    sessions = []
+    prepared, sessions = PreparedOnce(), []
     with preserved_rng_state(), ExitStack() as folders:
         for config in configs:
             config = _resolved(config, source)
             folders.enter_context(RunFolder(Path(config.out)).held())
-            sessions.append(_begin(config, source, target, None, None, track))
+            sessions.append(_begin(config, source, target, None, None, track, prepared))
             if not sessions[-1].folder.begun:
                 sessions[-1].folder.write_config(config)
         for note in dict.fromkeys(note for session in sessions for note in session.data.notes):
@@ -317,6 +327,7 @@ def _begin(
     backbone: nn.Module | None,
     labels: Mapping[str, str] | None,
     track: Track,
+    prepared: PreparedOnce | None = None,
 ) -> Session:
     """Return the session of a run: its processes launched, its data as the network gets them."""
     fabric = launch(config)
@@ -324,7 +335,8 @@ def _begin(
     track = track if fabric.is_global_zero else silent
     cache = Path(config.cache) if config.cache else default_cache()
     with fabric.rank_zero_first(local=True):  # the others find its features in the cache
-        data = prepare(config, source, target, fabric.device, cache, track, backbone, labels)
+        make = partial(prepare, config, source, target, fabric.device, cache, track, backbone, labels)
+        data = make() if prepared is None else prepared.of(config, make)
     session = Session(config, data, fabric, track)
     session.ranks.require(min(config.batch_size, len(data.source), len(data.target)))
     check_alignment(session)

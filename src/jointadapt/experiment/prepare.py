@@ -1,7 +1,7 @@
 """What the user gives → aligned domains as the network gets them: reading, checking, a frozen backbone's features."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from jointadapt.config import Config
+from jointadapt.config import BASELINE, Config
 from jointadapt.data import UNLABELLED, Domain, align, from_arrays, from_dataset, read_domain
 from jointadapt.data.benchmarks import domains_of, load_benchmark, read
 from jointadapt.data.frames import from_frame
@@ -25,7 +25,7 @@ from jointadapt.experiment.sources import kept_of, paths_of, several_of, weighed
 from jointadapt.inputs.options import Representation
 from jointadapt.inputs.pipeline import Inputs, fit_inputs
 from jointadapt.networks.backbone import Backbone
-from jointadapt.networks.backbones import build_backbone
+from jointadapt.networks.backbones import SMALL, build_backbone
 from jointadapt.networks.features import FeatureExtractor
 from jointadapt.runtime.containers import is_annotated, is_frame
 from jointadapt.runtime.progress import Track
@@ -79,6 +79,28 @@ class Prepared:
     def frozen(self) -> bool:
         """Whether the backbone stays as it is: the rows are its features."""
         return self.source.precomputed
+
+
+class PreparedOnce:
+    """What was prepared of the same domains for several runs: once for all that read them alike."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[Config, Prepared]] = []
+
+    def of(self, config: Config, make: Callable[[], Prepared]) -> Prepared:
+        """Return what a run gets, which `make` makes where no run before it got the same.
+
+        That is decided by all of the configuration but the method, and the seed of weights that are drawn.
+        """
+        checked = config.method_options if "+" in config.task else {}  # an estimator may not go with several sources
+        alike = replace(config, method=BASELINE, method_options=checked, trade_off="auto", out="")
+        if config.backbone == "none" or (config.weights != "none" and config.backbone not in SMALL):
+            alike = replace(alike, seed=0)
+        for other, found in self._known:
+            if other == alike:
+                return found
+        self._known.append((alike, make()))
+        return self._known[-1][1]
 
 
 def as_domain(given: Given | None, name: str, reading: Reading = AS_IT_SAYS) -> Domain | None:

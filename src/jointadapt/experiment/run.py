@@ -84,7 +84,7 @@ def train_methods(sessions: Sequence[Session], baseline: Run | None) -> list[Run
                 continue
             session = with_class_shares(aligned(session))
             trained = None if baseline is None else baseline.model.network
-            orders[number] = Order(session, _begin_selection(session, baseline), trained)
+            orders[number] = Order(session, _begin_selection(session, baseline, [*orders.values()]), trained)
         except UserError as error:
             runs[number] = error
     numbers = [*orders]
@@ -133,8 +133,12 @@ def join_runs(session: Session, runs: Sequence[Run], baseline: Run) -> Run:
     return _finish(session, network, _begin_selection(session, baseline), baseline, started)
 
 
-def _begin_selection(session: Session, baseline: Run | None) -> CheckpointSelection:
+def _begin_selection(session: Session, baseline: Run | None, others: Sequence[Order] = ()) -> CheckpointSelection:
+    """Return what selects among the checkpoints; of runs on the same data all have the same held-out examples."""
     data = session.data
+    for other in others:
+        if other.session.data is data and other.session.config.select == session.config.select:
+            return other.selection.anew()
     expected = expected_proportions(baseline, data)
     return CheckpointSelection(session.config.select, data.source, data.target, expected, ranks=session.ranks)
 
