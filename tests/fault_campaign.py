@@ -26,6 +26,7 @@ from PIL import Image
 
 from jointadapt.config import Config, make_config
 from jointadapt.data import extract, read_domain
+from jointadapt.data.transforms import Framing
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment import execute, resume
 from jointadapt.runtime.files import is_part
@@ -40,6 +41,7 @@ TRAINING = {
     "checkpoint_every": 4,
 }
 PATIENCE = 120  # seconds
+WHOLE = Framing(16, 16, "bilinear")  # the pictures as they are
 
 
 @dataclass
@@ -234,7 +236,7 @@ class Pictures:
 
     def features(self, cache: Path) -> torch.Tensor:
         """Return the features of the domain, of a backbone that takes its time."""
-        content = extract(self.domain, embed, small, "weights", cache, batch_size=2).content
+        content = extract(self.domain, embed, WHOLE, "weights", cache, batch_size=2).content
         assert isinstance(content, torch.Tensor)
         return content
 
@@ -437,14 +439,10 @@ def small_disk(path: Path) -> Iterator[tuple[Path, Callable[[int | None], None],
     shutil.rmtree(path)
 
 
-def small(picture: torch.Tensor) -> torch.Tensor:
-    """Return the picture as numbers, as it is."""
-    return picture.float()
-
-
 def embed(x: torch.Tensor) -> torch.Tensor:
     """Return some features of a batch, after a while."""
     time.sleep(0.005)
+    x = x.float()
     return torch.cat([x.mean((2, 3)), x.flatten(1)[:, :125]], 1)
 
 

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,15 @@ def test_run_killed_before_its_first_checkpoint_begins_again(command: Command, h
     (here / "run").mkdir()
     (here / "run" / "config.toml").write_bytes((here / "whole" / "config.toml").read_bytes())
     (here / "run" / "metrics.jsonl").write_text('{"step": 1}\n{"ste')
+    assert command("train", "--resume", "run").code == 0
+    assert _same(here / "run", here / "whole")
+
+
+def test_run_killed_between_its_baseline_and_its_method_goes_on_with_the_method(command: Command, here: Path) -> None:
+    assert command(*_train("whole", *ARRAYS, "--steps", 12)).code == 0
+    (here / "run").mkdir()
+    shutil.copy(here / "whole" / "config.toml", here / "run")
+    shutil.copytree(here / "whole" / "source-only", here / "run" / "source-only")
     assert command("train", "--resume", "run").code == 0
     assert _same(here / "run", here / "whole")
 

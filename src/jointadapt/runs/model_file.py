@@ -132,7 +132,8 @@ class ModelFile:
         if self.whole or isinstance(body, nn.Module):
             with Undrawn():
                 backbone = build_backbone(body, None, self.shape)
-            backbone = copy.deepcopy(backbone) if backbone.own else backbone
+            # The user's module, or a run's backbone, from which another method begins, stays as it is.
+            backbone = copy.deepcopy(backbone) if backbone.own or isinstance(body, nn.Module) else backbone
         else:
             backbone = build_backbone(body, self._weights(weights), self.shape)
         if not self.whole and self.digest not in (None, backbone.digest()):
