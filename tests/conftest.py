@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# What a checked module is the first to import would be compiled anew: jaxtyping's hook has another place for it.
+import lightning_fabric  # noqa: F401
 import numpy as np
 import pytest
+import sklearn.linear_model  # noqa: F401
 import torch
+import torchvision  # noqa: F401
 from PIL import Image
+from type_checks import install
 
+install()
 torch.set_num_threads(1)
 
 CLASSES = ("cat", "dog")
