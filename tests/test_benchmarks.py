@@ -178,8 +178,8 @@ def test_a_copy_of_each_layout_is_found(name: str, layout: str, tmp_path: Path) 
         assert sorted(found.domain.labels.tolist()) == [*range(len(benchmark.classes))]
         assert found.lost == ()
         assert found.surplus == {}
-        told = [fault for finding in check(benchmark, tmp_path) for fault in finding.faults]
-        assert not any("classes" in fault or "absent" in fault for fault in told)
+    told = [fault for finding in check(benchmark, tmp_path) for fault in finding.faults]
+    assert not any("classes" in fault or "absent" in fault for fault in told)
 
 
 def test_a_sound_copy_has_no_fault(seasons: Benchmark, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from jointadapt.experiment import train
 
 
 @parametrize_with_checks(
-    [AdaptedClassifier(steps=40, bottleneck=32, dropout=0.0, learning_rate=0.1)],
+    [AdaptedClassifier(steps=20, bottleneck=32, dropout=0.0, learning_rate=0.1)],
     expected_failed_checks=lambda _: {
         "check_do_not_raise_errors_in_init_or_set_params": "under pytest jaxtyping checks the types of arguments"
     },
