@@ -1,10 +1,12 @@
-# `make demo` and `make test` set up .venv first, from pyproject.toml; so do `make test-all` and `make docs`.
+# `make demo` and `make test` set up .venv first, from pyproject.toml; so do `make test-all`, `make coverage` and `make docs`.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable
-PYTEST := $(BIN)/pytest -q --numprocesses 2
+PYTEST := $(BIN)/pytest -q --numprocesses 2 --dist worksteal
+# Without compiled files each worker, and each program that a test starts, would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all test-browser lint docs
+.PHONY: demo test test-all coverage test-browser lint docs
 
 demo: .venv/.installed
 	$(BIN)/jointadapt demo
@@ -14,6 +16,10 @@ test: lint
 
 test-all: lint
 	$(PYTEST)
+
+# Lines and branches of src that the tests of `make test` run.
+coverage: .venv/.installed
+	$(PYTEST) -m "not slow and not browser" --cov --cov-report term
 
 # Pages in a headless Chromium: those of runs, and those of the site where `make docs` has built it.
 test-browser: .venv/.installed
