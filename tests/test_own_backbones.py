@@ -278,6 +278,14 @@ def test_an_import_path_is_a_name(command: Command):
         assert command(*verb, "--backbone", "my_nets:make").code == 0
 
 
+@pytest.mark.usefixtures("factory")
+def test_a_factory_draws_its_weights_where_a_model_is_loaded_too(command: Command, monkeypatch):
+    """What is not drawn is NaN here: a factory may look at its weights, and they are checked."""
+    assert command(*TRAIN, "--backbone", "my_nets:make", "--out", "run").code == 0
+    monkeypatch.setattr(torch, "empty", lambda *sizes, empty=torch.empty, **how: empty(*sizes, **how).fill_(torch.nan))
+    assert Model.load("run", backbone="my_nets:make").config.backbone == "my_nets:make"
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("factory")
 def test_a_table_takes_an_import_path(command: Command):

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -12,7 +13,14 @@ from jointadapt.networks.backbone import Backbone, check_is_backbone, innermost,
 from jointadapt.networks.signals.cnn1d import cnn1d
 from jointadapt.networks.signals.inception1d import inception1d
 from jointadapt.networks.signals.resnet1d import resnet1d
-from jointadapt.networks.weights import check_finite, fitting_weights, is_counter, is_of_a_classifier, load_tensors
+from jointadapt.networks.weights import (
+    Undrawn,
+    check_finite,
+    fitting_weights,
+    is_counter,
+    is_of_a_classifier,
+    load_tensors,
+)
 from jointadapt.runtime.registry import Registry
 
 SIGNAL: dict[str, Callable[[int, int], tuple[nn.Module, Sequence[int]]]] = {
@@ -49,7 +57,7 @@ def build_backbone(
             which is copied (`Backbone.of` says more of it).
         weights: "default" (torchvision's or timm's own, downloaded once; a module as it is), "none" (random), or a
             file: safetensors, or a .pth that is read with `weights_only=True`. With a file nothing is downloaded. None:
-            any, as others are put in their place.
+            any, as others are put in their place; none are drawn then.
         shape: of a row of arrays; None of image files.
     """
     if isinstance(name, nn.Module):
@@ -57,25 +65,8 @@ def build_backbone(
     check_is_backbone(name)
     if ":" in name or name in _installed():
         return _own(_made(name), name, weights, shape)
-    if name in SMALL:
-        if shape is None:
-            raise UserError(f"the backbone {name!r} is for arrays; for image files choose another, as resnet50.")
-        if weights not in ("default", "none", None):
-            raise UserError(f"the backbone {name!r} takes no weights; leave --weights out, or choose another backbone.")
-        return _small(name, shape)
-    from jointadapt.networks.libraries import from_libraries, is_of_libraries  # which are slow to load
-
-    if not is_of_libraries(name):
-        raise unknown_name("backbone", name.removeprefix("timm/"), backbone_names())
-    if shape is not None and (len(shape) != 3 or shape[0] != 3):
-        raise UserError(
-            f"the backbone {name!r} needs images of three channels, and rows have shape {shape}; "
-            f"choose {', '.join(SMALL)}."
-        )
-    backbone = from_libraries(name, weights)
-    if shape is not None:
-        backbone.eval().layers_of_rows(shape, name)
-    return backbone
+    with Undrawn() if weights is None else nullcontext():
+        return _small(name, weights, shape) if name in SMALL else _of_libraries(name, weights, shape)
 
 
 def backbone_names() -> list[str]:
@@ -126,7 +117,27 @@ def _own(module: nn.Module, name: str, weights: str | None, shape: tuple[int, ..
     return backbone
 
 
-def _small(name: str, shape: tuple[int, ...]) -> Backbone:
+def _of_libraries(name: str, weights: str | None, shape: tuple[int, ...] | None) -> Backbone:
+    from jointadapt.networks.libraries import from_libraries, is_of_libraries  # which are slow to load
+
+    if not is_of_libraries(name):
+        raise unknown_name("backbone", name.removeprefix("timm/"), backbone_names())
+    if shape is not None and (len(shape) != 3 or shape[0] != 3):
+        raise UserError(
+            f"the backbone {name!r} needs images of three channels, and rows have shape {shape}; "
+            f"choose {', '.join(SMALL)}."
+        )
+    backbone = from_libraries(name, weights)
+    if shape is not None:
+        backbone.eval().layers_of_rows(shape, name)
+    return backbone
+
+
+def _small(name: str, weights: str | None, shape: tuple[int, ...] | None) -> Backbone:
+    if shape is None:
+        raise UserError(f"the backbone {name!r} is for arrays; for image files choose another, as resnet50.")
+    if weights not in ("default", "none", None):
+        raise UserError(f"the backbone {name!r} takes no weights; leave --weights out, or choose another backbone.")
     if name == "cnn":
         if len(shape) != 3:
             raise UserError(f"the backbone 'cnn' needs images, rows of shape (channels, h, w); got rows of {shape}.")

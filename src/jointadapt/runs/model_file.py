@@ -130,8 +130,7 @@ class ModelFile:
             )
         body = name if given is None else given
         if self.whole or isinstance(body, nn.Module):
-            with Undrawn():
-                backbone = build_backbone(body, None, self.shape)
+            backbone = build_backbone(body, None, self.shape)
             # The user's module, or a run's backbone, from which another method begins, stays as it is.
             backbone = copy.deepcopy(backbone) if backbone.own or isinstance(body, nn.Module) else backbone
         else:
