@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageOps
 from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
 from jointadapt.reporting.style import CLASS_COLOURS, GREY, INK, METHOD, SOURCE, TARGET, house_style, inline
+from jointadapt.runtime.threads import one_thread
 
 MOST_CURVE_POINTS = 300
 FEWEST_SMOOTHED = 40
 MOST_NUMBERED_CLASSES = 40
 FEWEST_MAP_POINTS = 4
+MAP_ITERATIONS = 500
 MOST_TABLE_CLASSES = 20
 PICTURE_SIZE = 128
 SMALL_PICTURE = 48
@@ -84,8 +85,8 @@ def tsne(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray
     rows = (rows - rows.mean(axis=0)) / rows.std()
     rows = np.pad(rows, ((0, 0), (0, max(0, 2 - rows.shape[1]))))
     perplexity = min(30.0, (len(rows) - 1) / 3)
-    with threadpool_limits(1):  # sums in one order: the same page on every call
-        plane = TSNE(perplexity=perplexity, init="pca", random_state=0, max_iter=500).fit_transform(
+    with one_thread():  # sums in one order: the same page on every call
+        plane = TSNE(perplexity=perplexity, init="pca", random_state=0, max_iter=MAP_ITERATIONS).fit_transform(
             rows.astype(np.float32)
         )
     return plane[: len(source)], plane[len(source) :]

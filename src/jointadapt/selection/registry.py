@@ -7,10 +7,9 @@ held-out source examples says so by an attribute: `holds_out = True`.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from threadpoolctl import threadpool_limits
-
 from jointadapt.errors import UserError, reason, unknown_name
 from jointadapt.runtime.registry import Registry
+from jointadapt.runtime.threads import one_thread
 
 if TYPE_CHECKING:
     from jointadapt.selection.criteria import ValidatorInputs
@@ -63,12 +62,13 @@ def holds_out(name: str) -> bool:
 def scores(inputs: "ValidatorInputs", *names: str) -> dict[str, float]:
     """Return the scores by name, of our criteria and those named; held-out examples are used where there are some."""
     every = dict.fromkeys((*CRITERIA.rows, *names))
-    with threadpool_limits(1):  # sums in one order: the same choice on every call
-        return {name: _score(name, inputs) for name in every if inputs.held_out is not None or not holds_out(name)}
+    criteria = {name: CRITERIA[name] for name in every if inputs.held_out is not None or not holds_out(name)}
+    with one_thread():  # sums in one order: the same choice on every call
+        return {name: _score(name, criterion, inputs) for name, criterion in criteria.items()}
 
 
-def _score(name: str, inputs: "ValidatorInputs") -> float:
-    worth = CRITERIA[name](inputs)
+def _score(name: str, criterion: "Criterion", inputs: "ValidatorInputs") -> float:
+    worth = criterion(inputs)
     try:
         return float(worth)
     except (TypeError, ValueError, RuntimeError) as error:
