@@ -1,10 +1,13 @@
 """What every test shares: one thread, a cache of its own, small pictures, and the command line called in-process."""
 
+import gc
+import os
 import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,26 @@ from type_checks import install
 
 install()
 torch.set_num_threads(1)
+os.fsync = lambda _: None  # no test cuts the power
 
 CLASSES = ("cat", "dog")
+SPLITS = 2  # of an analysis's A-distances
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at what tests make, not at all that was imported, too."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def pages_in_less_time() -> None:
+    """Let maps take fewer iterations, and A-distances of analyses fewer splits: pages say and draw as much."""
+    from jointadapt import analysis
+    from jointadapt.reporting import run_figures
+
+    run_figures.MAP_ITERATIONS = 250  # the fewest that scikit-learn takes
+    analysis.a_distance = partial(analysis.a_distance, splits=SPLITS)
 
 
 @pytest.fixture(autouse=True)

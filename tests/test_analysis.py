@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, Command, draw_folder, write_arrays
+from conftest import CLASSES, SPLITS, Command, draw_folder, write_arrays
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -219,7 +219,7 @@ def test_numbers_are_those_of_the_model_on_the_whole_domains(runs: Path, written
 
     source, target = (list(model.outputs(read_domain(runs / name))) for name in ("s.npz", "t.npz"))
     assert float(row["jmmd"]) == pytest.approx(jmmd_unbiased(source, target).item(), abs=1e-6)
-    assert float(row["a_distance"]) == a_distance(source[0], target[0]).distance
+    assert float(row["a_distance"]) == a_distance(source[0], target[0], SPLITS).distance
     summary = json.loads((Path(row["run"]) / "summary.json").read_text())
     assert float(row["accuracy"]) == summary["evaluation"]["accuracy"]
 

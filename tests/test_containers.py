@@ -1,5 +1,6 @@
 """What people hold numbers in: frames, sparse and masked matrices, tensors, arrays in other forms."""
 
+import warnings
 from decimal import Decimal
 
 import numpy as np
@@ -14,6 +15,9 @@ from jointadapt.runtime import containers
 from jointadapt.runtime.containers import as_numbers, as_table, is_frame
 
 X = np.arange(12.0).reshape(6, 2) / 4
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", PendingDeprecationWarning)  # NumPy advises against its matrices
+    MATRIX = np.asmatrix(X)
 RECORDS = np.array([tuple(row) for row in X], dtype=[("a", float), ("b", "f4")])
 FORMS = {
     "float32": X.astype(np.float32),
@@ -26,7 +30,7 @@ FORMS = {
     "decimals": np.array([[Decimal(str(value)) for value in row] for row in X], dtype=object),
     "records": RECORDS,
     "masked, without a gap": np.ma.masked_array(X, False),
-    "matrix": np.asmatrix(X),
+    "matrix": MATRIX,
     "lists": X.tolist(),
     "list of tensors": list(torch.tensor(X)),
     "tensor that has a gradient": torch.tensor(X, requires_grad=True),

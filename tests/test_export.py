@@ -171,6 +171,7 @@ def test_a_program_of_torch_says_what_it_is_and_not_where_it_was_made(table: Pat
 
 def test_weights_are_read_without_jointadapt(table: Path):
     found = export(table, "safetensors", "deployed")
+    assert {path.name for path in found.folder.iterdir()} == {"load.py", "model.json", "model.safetensors"}
     torch.save(rows_of(Model.load(table), read_domain("t.csv")), "rows.pt")
     code = (
         "import sys\nsys.modules['jointadapt'] = None\nsys.path.insert(0, 'deployed')\nimport torch\n"
@@ -181,7 +182,6 @@ def test_weights_are_read_without_jointadapt(table: Path):
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
     expected = Model.load(table).predict_proba(read_domain("t.csv"))
     torch.testing.assert_close(torch.load("found.pt"), expected, rtol=0, atol=TOLERANCE)
-    assert {path.name for path in found.folder.iterdir()} == {"load.py", "model.json", "model.safetensors"}
 
 
 def test_the_loader_imports_nothing_of_ours():
