@@ -169,7 +169,8 @@ def test_a_program_of_torch_says_what_it_is_and_not_where_it_was_made(table: Pat
     assert str(Path(torch.__file__).parent).encode() not in content
 
 
-def test_weights_are_read_without_jointadapt(table: Path):
+def test_weights_are_read_without_jointadapt(table: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     found = export(table, "safetensors", "deployed")
     assert {path.name for path in found.folder.iterdir()} == {"load.py", "model.json", "model.safetensors"}
     torch.save(rows_of(Model.load(table), read_domain("t.csv")), "rows.pt")

@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import io
 import logging
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -72,8 +73,19 @@ class Safetensors(Format):
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return _runner(module.load(folder, made.own))
+        with _nothing_compiled():
+            spec.loader.exec_module(module)
+            return _runner(module.load(folder, made.own))
+
+
+@contextmanager
+def _nothing_compiled() -> Iterator[None]:
+    """Let no import leave compiled files beside what was written."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 class TorchExport(Format):
