@@ -123,6 +123,8 @@ def test_options_are_inherited_where_the_constructor_passes_them_on() -> None:
 def test_an_option_of_another_method_names_its_owners(refused: Callable[..., str]) -> None:
     with pytest.raises(UserError, match="mcc has no option 'scales': it is one of dan, jan, jan-a, rtn, ujmmd, lmmd"):
         make_config({"method": "mcc", "scales": [1.0]})
+    with pytest.raises(UserError, match=r"trade_off = .*should have at least 1 item"):
+        make_config({"trade_off": []})
     with pytest.raises(UserError, match="unknown option 'scale'; did you mean 'scales'"):
         make_config({"scale": [1.0]})
     told = refused("train", "--source", "s.npz", "--target", "t.npz", "--margin", 3)

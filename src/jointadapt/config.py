@@ -115,7 +115,7 @@ class TrainingOptions:
     weight_decay: Annotated[NotNegative, "L2 penalty on every weight."] = 5e-4
     sam_rho: Annotated[NotNegative, "Radius ρ of the SAM perturbation of the risk (SDAT); 0: no SAM."] = 0.0
     trade_off: Annotated[
-        Literal["auto", "search"] | NotNegative | tuple[NotNegative, ...],
+        Literal["auto", "search"] | NotNegative | Annotated[tuple[NotNegative, ...], Field(min_length=1)],
         "Final λ, the weight of the transfer term; for a sum, one for each part; auto: the method's; "
         "search: chosen without target labels.",
     ] = "auto"
