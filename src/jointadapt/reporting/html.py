@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -14,6 +15,12 @@ KEPT_FORMAT_CHARACTERS = "\u200c\u200d"  # joiners inside words and emoji
 
 def page_template(name: str) -> jinja2.Template:
     """Return a template of a page; whatever is put into it shows as text."""
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Return where templates come from, each compiled once, however many pages a process writes."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jointadapt.reporting"),
         autoescape=True,
@@ -23,7 +30,7 @@ def page_template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, points=points)
-    return environment.get_template(name)
+    return environment
 
 
 def percent(value: Number | None) -> str:
