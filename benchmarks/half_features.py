@@ -48,12 +48,8 @@ def main() -> None:
     rows = {name: domain.rows(range(len(domain))).numpy() for name, domain in domains.items()}
     labels = {name: domain.labels.numpy() for name, domain in domains.items()}
     size = sum(x.nbytes for x in rows.values()) / 1e6
-    print(
-        f"{sum(map(len, rows.values()))} rows of {next(iter(rows.values())).shape[1]}: {size:.2f} MB, half of it rounded"
-    )
-    print(
-        f"{'method':14}{'rounding':12}{'predictions':>12}{'same model':>12}{'trained again':>15}{'other seed':>12}{'accuracy':>20}"
-    )
+    print(f"{sum(map(len, rows.values()))} rows of {next(iter(rows.values())).shape[1]}: {size:.2f} MB in float32")
+    print("method, rounding: predictions; changed in the same model, trained again, by another seed; accuracy")
     for method in given.methods.split(","):
         counts = {name: np.zeros(3, int) for name in HALVES}
         right = {name: np.zeros(2) for name in HALVES}
@@ -70,9 +66,8 @@ def main() -> None:
                 right[name] += [(plain == truth).sum(), (again == truth).sum()]
         for name, (same, again, other) in counts.items():
             before, after = 100 * right[name] / total
-            print(
-                f"{method:14}{name:12}{total:12}{same:12}{again:15}{other:12}{before:11.2f} → {after:.2f}", flush=True
-            )
+            changes = f"{total:8}{same:8}{again:8}{other:8}"
+            print(f"{method:14}{name:12}{changes}{before:10.2f} → {after:.2f}", flush=True)
 
 
 if __name__ == "__main__":
