@@ -11,6 +11,7 @@ from torch import Tensor
 from jointadapt.errors import UserError
 
 TILE = 2048
+SCATTERED = 64  # rows that are read before their pages are let go: the system maps up to 2 MB around each
 MAGIC = b"\x93NUMPY"
 Change = Callable[[Tensor], Tensor]
 
@@ -37,12 +38,18 @@ class MappedRows:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | Sequence[int], /) -> Tensor:
-        chosen = self.array[rows if self.index is None else self.index[rows]]
-        chosen = chosen if self._columns is None else chosen[:, self._columns]
-        tensor = torch.from_numpy(np.array(chosen, dtype=np.float32))
+        wanted = rows if self.index is None else self.index[rows]
+        read = [self._read(part) for part in _parts(wanted, len(self.array))]
+        tensor = torch.from_numpy(read[0] if len(read) == 1 else np.concatenate(read))
+        return tensor if self.change is None else self.change(tensor)
+
+    def _read(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Return a copy of rows of the file, in float32, and let go of the pages that they lie in."""
+        chosen = self.array[rows]
+        copied = np.array(chosen if self._columns is None else chosen[:, self._columns], dtype=np.float32)
         if isinstance(self.array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             self.array.base.madvise(mmap.MADV_DONTNEED)  # or the pages read so far would all stay mapped
-        return tensor if self.change is None else self.change(tensor)
+        return copied
 
     def select(self, rows: Sequence[int]) -> "MappedRows":
         """Return the chosen rows, unread."""
@@ -60,6 +67,16 @@ class MappedRows:
         before = self.change
         then = change if before is None else lambda rows: change(before(rows))
         return MappedRows(self.array, self.index, self._columns, then)
+
+
+def _parts(rows: slice | Sequence[int] | np.ndarray, count: int) -> list[slice] | list[np.ndarray]:
+    """Return row numbers in parts: rows in one piece as they are, others few at a time."""
+    if isinstance(rows, slice):
+        if rows.step in (None, 1):
+            return [rows]
+        rows = range(count)[rows]
+    numbers = np.asarray(rows, dtype=np.int64)
+    return np.split(numbers, range(SCATTERED, len(numbers), SCATTERED))
 
 
 def map_rows(path: Path, least: int, name: Path | None = None) -> MappedRows | None:
