@@ -3,6 +3,7 @@
     python benchmarks/mutation.py write mutants          # a copy of the repository with all mutants behind switches
     python benchmarks/mutation.py baseline mutants       # every test once: which switches does it ask, how long
     python benchmarks/mutation.py run mutants [SECONDS]  # each mutant in a fork, against the tests that ask its switch
+    python benchmarks/mutation.py again mutants [SECONDS]  # the survivors once more, as after a new baseline
     python benchmarks/mutation.py show mutants
 
 No test starts anew for a mutant: all mutants stand in one source, `mutated if _m_(17) else original`, pytest collects
@@ -29,7 +30,7 @@ TESTS = """
     alignment groups standardize accuracy_estimators selection left_out kernels default_kernels discrepancy each
     example_weights fourier kernel_weights own_kernels two_sample two_sample_weights two_sample_formulas methods
     method_parts objective hard_cases networks several_sources unknown options names shift label_shift large columns
-    distances moments estimator_parts analysis
+    distances moments estimator_parts analysis stack
 """
 SWITCH = '''"""The switch that every mutant asks."""
 
@@ -258,7 +259,7 @@ def start(root: Path, mode: str, seconds: str) -> None:
         "MUTANTS_SECONDS": seconds,
     }
     tests = [f"tests/test_{name}.py" for name in TESTS.split()]
-    sources = sorted({f"src/jointadapt/{Path(pattern).parent}" for pattern in MUTATED[:3]})
+    sources = [f"src/jointadapt/{pattern.removesuffix('/*.py')}" for pattern in MUTATED]
     options = ["-q", "-p", "no:cacheprovider", "-p", "mutation", "-m", "not slow and not browser"]
     command = [sys.executable, "-m", "pytest", *options, *tests, *sources]
     subprocess.run(command, cwd=root / "tree", env=os.environ | {"OMP_NUM_THREADS": "1"} | told, check=True)
@@ -387,7 +388,11 @@ def forked(items: list, number: int, switch, limit: float) -> int | str:
 
 if __name__ == "__main__":
     command, root = sys.argv[1], Path(sys.argv[2]).resolve()
-    if command in ("baseline", "run"):
-        start(root, command, *(sys.argv[3:] or ["3"]))
+    if command == "again":
+        outcomes = root / "outcomes.jsonl"
+        lines = outcomes.read_text().splitlines(keepends=True)
+        outcomes.write_text("".join(line for line in lines if json.loads(line)[1] not in ("survived", "not asked")))
+    if command in ("baseline", "run", "again"):
+        start(root, "baseline" if command == "baseline" else "run", *(sys.argv[3:] or ["3"]))
     else:
         {"write": write, "show": show}[command](root)

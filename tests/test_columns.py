@@ -75,10 +75,12 @@ def test_columns_are_described_as_defined(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(("roundings", "constant"), [(2, True), (4, True), (5, False)])
-def test_a_column_that_varies_by_twice_its_rounding_is_constant(roundings: int, constant: bool) -> None:
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_column_that_varies_by_twice_its_rounding_is_constant(roundings: int, constant: bool, sign: int) -> None:
     """Half of the values are 1, half 1 + r ε: their deviation is r ε / 2."""
     x = torch.ones(20, 1)
     x[::2] += roundings * torch.finfo(x.dtype).eps
+    x *= sign
     found = describe_columns(x, [x])
     assert (found.deviation.item() == 0) == constant
     assert (found.size.item() == 0) == constant

@@ -234,6 +234,19 @@ def test_transforms_give_what_autograd_gives(function: Callable, kernels: list |
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
+def test_a_directional_derivative_is_along_both_samples() -> None:
+    x, y = rows(12, 5).double().requires_grad_(), rows(10, 5, 1, 0.5).double().requires_grad_()
+
+    def f(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return jmmd_unbiased([x], [y], [GaussianKernel(3.0)])
+
+    along = torch.autograd.grad(f(x, y), (x, y))
+    x, y = x.detach(), y.detach()
+    expected = (along[0] * x).sum() + (along[1] * y).sum()
+    torch.testing.assert_close(torch.func.jvp(f, (x, y), (x, y))[1], expected)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")
 def test_second_derivatives_by_transforms_are_refused_too() -> None:
     f, grad = quadratic(jmmd_unbiased, None, rows(10, 5, 1)), torch.func.grad
     for twice in (torch.func.hessian(f), grad(lambda x: grad(f)(x).sum()), torch.func.jacfwd(torch.func.jacfwd(f))):
@@ -274,6 +287,18 @@ for function in (jmmd_biased, jmmd_unbiased, jmmd_linear, jmmd_block, jmmd_fouri
             assert message in str(error), error
         else:
             raise AssertionError(message)
+wrong = (
+    (lambda: GaussianKernel("meen"), "bandwidth must be a positive number, 'mean' or 'median'; got 'meen'"),
+    (lambda: jmmd_biased([], [x]), "source_layers is empty"),
+    (lambda: jmmd_biased([x], []), "target_layers is empty"),
+)
+for call, message in wrong:
+    try:
+        call()
+    except ValueError as error:
+        assert message in str(error), error
+    else:
+        raise AssertionError(message)
 """
 
 
