@@ -425,6 +425,12 @@ def test_shot_agrees_with_its_equations_over_two_batches():
     assert value.item() == pytest.approx(expected, rel=FLOAT64)
 
 
+def test_empty_rows_of_shots_memory_add_nothing():
+    target = sample(12, 1)
+    values = [built("shot", centroid_memory=rows)(None, target).item() for rows in (12, 500)]
+    assert values[0] == pytest.approx(values[1], rel=FLOAT64)
+
+
 def test_a_sum_is_its_parts_each_with_its_own_trade_off():
     source, target = sample(8, 0), sample(8, 1, 0.5)
     parts = {name: built(name)(source, target).item() for name in ("jan", "mcc", "bnm")}

@@ -346,6 +346,8 @@ def test_bad_samples_are_named(arguments, message):
     ("options", "message"),
     [
         ({"level": 1.5}, "level must lie between 0 and 1; got 1.5"),
+        ({"level": 0.0}, "level must lie between 0 and 1; got 0.0"),
+        ({"level": 1.0}, "level must lie between 0 and 1; got 1.0"),
         ({"permutations": 18}, "18 permutations cannot give p ≤ 0.05.*Use 19 or more"),
         ({"kernels": [GaussianKernel()] * 2}, "one kernel a layer is needed; got 2 kernels for 1 layers"),
         ({"method": "aggregated", "multiples": ()}, "multiples must be one or more positive numbers"),
@@ -354,6 +356,18 @@ def test_bad_samples_are_named(arguments, message):
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         two_sample_test(GOOD, GOOD, **options)
+
+
+@pytest.mark.parametrize("method", ["permutation", "cross"])
+@pytest.mark.parametrize("sample", [[], [3.0]])
+def test_what_is_no_sample_is_told_where_few_rows_would_be_permuted_too(sample, method):
+    with pytest.raises((TypeError, ValueError), match="source"):
+        two_sample_test(sample, GOOD, method=method)
+
+
+@pytest.mark.parametrize("method", ["cross", "fourier", "linear"])
+def test_sizes_are_those_of_the_two_samples(method):
+    assert two_sample_test(normal(60, 3, seed=1), normal(70, 3, seed=2), method=method).sizes == (60, 70)
 
 
 @pytest.mark.parametrize("method", ["cross", "linear"])

@@ -95,7 +95,7 @@ def two_sample_test(
     if not isinstance(generator, torch.Generator):
         generator = torch.Generator().manual_seed(generator or 0)
     source, target = as_samples(source, target)
-    if method in FEWEST and min(sizes := [_size(sample) for sample in (source, target)]) < FEWEST[method]:
+    if method in FEWEST and 0 < min(sizes := [_size(sample) for sample in (source, target)]) < FEWEST[method]:
         _check_permutable(method, sizes)
         few = [[rows[:] for rows in _listed(sample)] for sample in (source, target)]
         enough = max(permutations, _least_permutations(level))
