@@ -87,6 +87,7 @@ def test_statistic_p_value_quantiles_and_contributions_follow_their_definitions(
     assert result.p_value == (1 + sum(value >= observed for value in null)) / 100
     assert 0.01 < result.p_value < 0.99, "the case should be able to tell ≥ from ≤"
     assert result.rejected == (result.p_value <= 0.1)
+    np.testing.assert_allclose(result.null, null, rtol=0, atol=EXACT)
     assert result.null_quantiles == pytest.approx({q: np.quantile(null, q) for q in (0.5, 0.9, 0.95, 0.99)}, abs=EXACT)
     row = 2  # a source row
     own = sum(K[row, j] for j in range(9) if j != row) / 8
