@@ -29,7 +29,7 @@ def rounded(x: np.ndarray, kind: torch.dtype) -> np.ndarray:
     return torch.from_numpy(x).to(kind).float().numpy()
 
 
-def predicted(x: np.ndarray, y: np.ndarray, target: np.ndarray, method: str, seed: int) -> AdaptedClassifier:
+def fitted(x: np.ndarray, y: np.ndarray, target: np.ndarray, method: str, seed: int) -> AdaptedClassifier:
     """Return a classifier that is fitted."""
     return AdaptedClassifier(method=method, steps=600, random_state=seed).fit(x, y, target)
 
@@ -56,12 +56,12 @@ def main() -> None:
         total = 0
         for source, target in permutations(rows, 2):
             x, y, t, truth = rows[source], labels[source], rows[target], labels[target]
-            model = predicted(x, y, t, method, 0)
-            plain, other = model.predict(t), predicted(x, y, t, method, 1).predict(t)
+            model = fitted(x, y, t, method, 0)
+            plain, other = model.predict(t), fitted(x, y, t, method, 1).predict(t)
             total += len(t)
             for name, kind in HALVES.items():
                 half_x, half_t = rounded(x, kind), rounded(t, kind)
-                again = predicted(half_x, y, half_t, method, 0).predict(half_t)
+                again = fitted(half_x, y, half_t, method, 0).predict(half_t)
                 counts[name] += [(of != plain).sum() for of in (model.predict(half_t), again, other)]
                 right[name] += [(plain == truth).sum(), (again == truth).sum()]
         for name, (same, again, other) in counts.items():
