@@ -286,6 +286,17 @@ def test_a_factory_draws_its_weights_where_a_model_is_loaded_too(command: Comman
     assert Model.load("run", backbone="my_nets:make").config.backbone == "my_nets:make"
 
 
+@pytest.mark.usefixtures("factory")
+def test_a_factory_draws_weights_for_each_seed_of_a_table(command: Command):
+    Path("two.toml").write_text("[domains.s]\npath = 's.npz'\n[domains.t]\npath = 't.npz'\n")
+    own = ("--backbone", "my_nets:make", "--steps", 3)
+    table = ("compare", "--benchmark", "two.toml", "--root", ".", "--methods", "jan", "--seeds", 2, "--out", "table")
+    assert command(*table, *own).code == 0
+    assert command(*TRAIN, "--backbone", "my_nets:make", "--seed", 1, "--out", "alone").code == 0
+    content = Path("alone/metrics.jsonl").read_bytes()
+    assert content in [path.read_bytes() for path in Path("table/runs").glob("*/metrics.jsonl")]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("factory")
 def test_a_table_takes_an_import_path(command: Command):

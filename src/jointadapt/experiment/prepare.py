@@ -25,7 +25,7 @@ from jointadapt.experiment.sources import kept_of, paths_of, several_of, weighed
 from jointadapt.inputs.options import Representation
 from jointadapt.inputs.pipeline import Inputs, fit_inputs
 from jointadapt.networks.backbone import Backbone
-from jointadapt.networks.backbones import SMALL, build_backbone
+from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.features import FeatureExtractor
 from jointadapt.runtime.containers import is_annotated, is_frame
 from jointadapt.runtime.progress import Track
@@ -80,6 +80,12 @@ class Prepared:
         """Whether the backbone stays as it is: the rows are its features."""
         return self.source.precomputed
 
+    @property
+    def drawn(self) -> bool:
+        """Whether the backbone's weights may come from the seed: a factory of one's own may draw them."""
+        some = next(self.backbone.parameters(), None)
+        return some is not None and (self.backbone.own or not self.backbone.pretrained)
+
 
 class PreparedOnce:
     """What was prepared of the same domains for several runs: once for all that read them alike."""
@@ -90,14 +96,13 @@ class PreparedOnce:
     def of(self, config: Config, make: Callable[[], Prepared]) -> Prepared:
         """Return what a run gets, which `make` makes where no run before it got the same.
 
-        That is decided by all of the configuration but the method, and the seed of weights that are drawn.
+        That is decided by all of the configuration but the method; by the seed only where weights are drawn with it.
         """
         checked = config.method_options if "+" in config.task else {}  # an estimator may not go with several sources
         alike = replace(config, method=BASELINE, method_options=checked, trade_off="auto", out="")
-        if config.backbone == "none" or (config.weights != "none" and config.backbone not in SMALL):
-            alike = replace(alike, seed=0)
         for other, found in self._known:
-            if other == alike:
+            seed = other.seed if found.drawn else alike.seed
+            if replace(other, seed=seed) == alike:
                 return found
         self._known.append((alike, make()))
         return self._known[-1][1]
