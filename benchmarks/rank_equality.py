@@ -25,7 +25,7 @@ from torch import Tensor
 from jointadapt.data.batches import Batch, shard
 from jointadapt.discrepancy import jmmd_fourier
 from jointadapt.methods import METHODS
-from jointadapt.methods.registry import build_method
+from jointadapt.methods.build import build_method
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.network import Head, Network
 from jointadapt.training.distributed import Ranks

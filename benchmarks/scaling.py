@@ -24,7 +24,7 @@ import torch
 from lightning_fabric import Fabric
 
 from jointadapt.data.batches import Batch, shard
-from jointadapt.methods.registry import build_method
+from jointadapt.methods.build import build_method
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.network import Head, Network
 from jointadapt.training.trainer import Trainer

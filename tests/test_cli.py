@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from jointadapt.config import RUN_OPTIONS, make_config
-from jointadapt.methods.registry import all_options
+from jointadapt.methods.options import all_options
 from jointadapt.runs.model import Model
 
 ARRAYS = ("--backbone", "none", "--steps", 20, "--no-report", "--batch-size", 8)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from jointadapt.cli import cli
 from jointadapt.methods import METHODS
-from jointadapt.methods.registry import options_of
+from jointadapt.methods.options import options_of
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("start", "guides", "theory", "results")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from jointadapt.cli import cli
 from jointadapt.config import RUN_OPTIONS
 from jointadapt.methods import METHODS
-from jointadapt.methods.registry import all_options
+from jointadapt.methods.options import all_options
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

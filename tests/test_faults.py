@@ -23,7 +23,7 @@ from jointadapt.data.worker_restart import load
 from jointadapt.errors import UserError
 from jointadapt.evaluation.predict import network_outputs
 from jointadapt.experiment import train
-from jointadapt.methods.registry import build_method
+from jointadapt.methods.build import build_method
 from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.network import Head, Network

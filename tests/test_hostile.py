@@ -26,7 +26,7 @@ from jointadapt.errors import UserError
 from jointadapt.experiment import train
 from jointadapt.inputs.options import InputOptions
 from jointadapt.inputs.pipeline import fit_inputs
-from jointadapt.methods.registry import all_options
+from jointadapt.methods.options import all_options
 
 TRIED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TOML_VALUES = st.one_of(

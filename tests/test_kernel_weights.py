@@ -9,8 +9,10 @@ import torch
 import jointadapt
 from jointadapt.discrepancy.kernels import GaussianKernel, jan_kernels
 from jointadapt.methods import METHODS
-from jointadapt.methods.kernel_methods import ESTIMATORS, optimal_kernels
-from jointadapt.methods.registry import build_method, options_of
+from jointadapt.methods.build import build_method
+from jointadapt.methods.kernel_methods import ESTIMATORS
+from jointadapt.methods.options import options_of
+from jointadapt.methods.weighed_kernels import optimal_kernels
 from jointadapt.networks.network import Activations
 from jointadapt.two_sample import optimal_weights
 

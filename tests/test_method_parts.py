@@ -9,18 +9,13 @@ from torch import Tensor
 
 from jointadapt import GaussianKernel
 from jointadapt.methods import METHODS
-from jointadapt.methods.base import Method, weighted_mean
+from jointadapt.methods.base import Method
+from jointadapt.methods.build import build_method
 from jointadapt.methods.cdan import CDAN, MOST_INPUTS, RANDOM_INPUTS
 from jointadapt.methods.coral import _covariance
-from jointadapt.methods.kernel_methods import (
-    FEWEST_WEIGHED,
-    LEAST_CERTAINTY,
-    certainty,
-    choose_kernels,
-    optimal_kernels,
-    weigh_pairs,
-)
-from jointadapt.methods.registry import build_method
+from jointadapt.methods.kernels import choose_kernels, weigh_pairs
+from jointadapt.methods.parts import LEAST_CERTAINTY, certainty, weighted_mean
+from jointadapt.methods.weighed_kernels import FEWEST_WEIGHED, optimal_kernels
 from jointadapt.networks.network import Activations
 
 PLAIN = [

@@ -13,8 +13,9 @@ from jointadapt.discrepancy import jmmd_unbiased
 from jointadapt.discrepancy.kernels import jan_kernels
 from jointadapt.errors import UserError
 from jointadapt.methods import METHODS, Needs
+from jointadapt.methods.build import build_method
 from jointadapt.methods.kernel_methods import ESTIMATORS
-from jointadapt.methods.registry import build_method, options_of
+from jointadapt.methods.options import options_of
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import Command, write_arrays
 
 from jointadapt.methods import METHODS
-from jointadapt.methods.registry import method_title
+from jointadapt.methods.names import method_title
 
 
 @pytest.mark.parametrize("name", METHODS)

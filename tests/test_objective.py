@@ -16,7 +16,7 @@ from jointadapt.data.target_labels import join_labelled
 from jointadapt.errors import Interrupted
 from jointadapt.experiment import execute
 from jointadapt.methods import METHODS, Method, Needs
-from jointadapt.methods.registry import build_method
+from jointadapt.methods.build import build_method
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.network import Head, Network
 from jointadapt.training.objective import TEACHER_DECAY, Objective

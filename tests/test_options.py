@@ -31,7 +31,9 @@ from jointadapt.errors import UserError
 from jointadapt.experiment import execute, resume
 from jointadapt.experiment.recipes import recipe_names, recipe_options
 from jointadapt.methods import METHODS, Method
-from jointadapt.methods.registry import AUTO, all_options, build_method, describe, options_of
+from jointadapt.methods.build import build_method
+from jointadapt.methods.options import all_options, describe, options_of
+from jointadapt.methods.registry import AUTO
 from jointadapt.runs.folder import RunFolder
 from jointadapt.runs.reading import find_runs, read_run
 from jointadapt.runtime.options import Count, Positive, options_in_source, options_of_class

@@ -18,7 +18,7 @@ from jointadapt import cli
 from jointadapt.data import Batches, Preprocessing, read_domain
 from jointadapt.data.batches import Batch
 from jointadapt.errors import UserError
-from jointadapt.methods.registry import build_method
+from jointadapt.methods.build import build_method
 from jointadapt.networks.backbone import Backbone
 from jointadapt.networks.network import Head, Network
 from jointadapt.training.distributed import PooledBatchNorm, Ranks, pool_batch_norm, reporting_lost_ranks

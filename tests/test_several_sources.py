@@ -20,7 +20,8 @@ from jointadapt.errors import UserError
 from jointadapt.inputs.options import InputOptions
 from jointadapt.inputs.pipeline import fit_inputs, restore_inputs
 from jointadapt.methods import METHODS
-from jointadapt.methods.registry import build_method, is_source_free
+from jointadapt.methods.build import build_method
+from jointadapt.methods.names import is_source_free
 from jointadapt.networks.backbones import build_backbone
 from jointadapt.networks.network import Head, Network
 from jointadapt.selection.sources import weigh_sources

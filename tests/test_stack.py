@@ -18,7 +18,8 @@ from jointadapt.experiment import Run, execute_together
 from jointadapt.experiment.fit import Training
 from jointadapt.experiment.prepare import prepare
 from jointadapt.methods import METHODS
-from jointadapt.methods.registry import build_method, takes_runs
+from jointadapt.methods.build import build_method
+from jointadapt.methods.names import takes_runs
 from jointadapt.networks.features import PrecomputedFeatures
 from jointadapt.networks.network import Head, Network
 from jointadapt.runs.reading import read_summary

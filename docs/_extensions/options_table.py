@@ -7,7 +7,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from jointadapt.config import RUN_OPTIONS
-from jointadapt.methods.registry import all_options
+from jointadapt.methods.options import all_options
 from jointadapt.runtime.options import Option
 
 

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from jointadapt.errors import UserError, unknown_name
 from jointadapt.inputs.options import InputOptions
-from jointadapt.methods.registry import METHODS, all_options, options_of
+from jointadapt.methods.options import all_options, options_of
+from jointadapt.methods.registry import METHODS
 from jointadapt.runtime.files import content_digest
 from jointadapt.runtime.options import Count, Kind, NotNegative, Positive, options_of_fields
 from jointadapt.selection.registry import CRITERIA, LAST, rule_of

@@ -11,7 +11,7 @@ import click
 from jointadapt.config import RUN_OPTIONS
 from jointadapt.errors import UserError
 from jointadapt.inputs.options import InputOptions
-from jointadapt.methods.registry import all_options, options_of
+from jointadapt.methods.options import all_options, options_of
 from jointadapt.runtime.options import Option
 
 LISTS = (tuple, list, Sequence)

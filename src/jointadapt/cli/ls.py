@@ -7,7 +7,8 @@ import click
 from jointadapt.cli.flags import default_of, type_of
 from jointadapt.cli.printing import as_json, print_json
 from jointadapt.errors import unknown_name
-from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS, all_options, describe, options_of
+from jointadapt.methods.options import all_options, describe, options_of
+from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS
 from jointadapt.runtime.options import Option
 
 KINDS = ("methods", "backbones", "benchmarks", "recipes")

@@ -25,7 +25,7 @@ from jointadapt.config import BASELINE, Config
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment import device_of, execute_together
 from jointadapt.experiment.prepare import Prepared, PreparedOnce, prepare, prepare_features
-from jointadapt.methods.registry import takes_runs
+from jointadapt.methods.names import takes_runs
 from jointadapt.runs.folder import RunFolder
 from jointadapt.runs.reading import read_summary
 from jointadapt.runs.summary import Summary

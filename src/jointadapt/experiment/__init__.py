@@ -37,7 +37,10 @@ from jointadapt.experiment.run import Run, raising, train_method, train_methods
 from jointadapt.experiment.session import Session
 from jointadapt.experiment.sources import paths_of
 from jointadapt.experiment.trade_off import choose_trade_off
-from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS, check_method, is_source_free, options_of
+from jointadapt.methods.build import check_method
+from jointadapt.methods.names import is_source_free
+from jointadapt.methods.options import options_of
+from jointadapt.methods.registry import AUTO, CANDIDATES, METHODS
 from jointadapt.networks.backbone import check_is_backbone, name_of
 from jointadapt.reporting.run_report import write_report
 from jointadapt.runs.folder import RunFolder, free_folder

@@ -11,7 +11,7 @@ from torch import Tensor
 from jointadapt.data import UNLABELLED
 from jointadapt.experiment.run import Run
 from jointadapt.experiment.session import Session
-from jointadapt.methods.registry import method_title
+from jointadapt.methods.names import method_title
 from jointadapt.selection.few_labels import Judgement, judge
 from jointadapt.selection.models import Choice
 

@@ -15,7 +15,8 @@ from jointadapt.diagnostics.class_shares import floored
 from jointadapt.errors import Interrupted, UserError
 from jointadapt.experiment.prepare import workers
 from jointadapt.experiment.session import Session
-from jointadapt.methods.registry import build_method, is_source_free
+from jointadapt.methods.build import build_method
+from jointadapt.methods.names import is_source_free
 from jointadapt.networks.features import PrecomputedFeatures
 from jointadapt.networks.network import Head, Network
 from jointadapt.runtime.signals import stop_requests

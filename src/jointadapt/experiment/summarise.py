@@ -8,7 +8,7 @@ from torch import Tensor
 
 from jointadapt.data import UNLABELLED, Domain
 from jointadapt.evaluation.metrics import Evaluation, evaluate, oracle, verdict
-from jointadapt.methods.registry import method_title
+from jointadapt.methods.names import method_title
 from jointadapt.runs.summary import (
     BaselineSummary,
     CheckpointChoice,

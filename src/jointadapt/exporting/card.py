@@ -14,7 +14,9 @@ from jointadapt.config import BASELINE, RUN_OPTIONS, Config, decides_numbers, na
 from jointadapt.errors import UserError, reason
 from jointadapt.evaluation.metrics import Evaluation
 from jointadapt.experiment import Run
-from jointadapt.methods.registry import AUTO, METHODS, method_title, options_of
+from jointadapt.methods.names import method_title
+from jointadapt.methods.options import options_of
+from jointadapt.methods.registry import AUTO, METHODS
 from jointadapt.reporting.html import counted, percent, plain
 from jointadapt.reporting.run_report_parts import selection_facts
 from jointadapt.runs.model import Model

@@ -1,4 +1,6 @@
 from .base import Method, Needs
-from .registry import METHODS, build_method, options_of
+from .build import build_method
+from .options import options_of
+from .registry import METHODS
 
 __all__ = ["METHODS", "Method", "Needs", "build_method", "options_of"]

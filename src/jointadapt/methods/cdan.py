@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import DiscriminatorWidth, Method, entropies, perceptron
+from jointadapt.methods.base import Method
+from jointadapt.methods.parts import DiscriminatorWidth, entropies, perceptron
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
 

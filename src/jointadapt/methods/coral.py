@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, weighted_mean
+from jointadapt.methods.base import Method
+from jointadapt.methods.parts import weighted_mean
 from jointadapt.networks.network import Activations
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from jointadapt.methods.kernel_methods import WeighedKernelMethod
+from jointadapt.methods.weighed_kernels import WeighedKernelMethod
 from jointadapt.networks.network import Activations
 
 

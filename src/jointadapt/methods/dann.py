@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from jointadapt.methods.base import DiscriminatorWidth, Method, perceptron, weighted_mean
+from jointadapt.methods.base import Method
+from jointadapt.methods.parts import DiscriminatorWidth, perceptron, weighted_mean
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from jointadapt.methods.kernel_methods import Bandwidth, Estimator, KernelMethod, OwnKernels, TargetWeights
+from jointadapt.methods.kernel_methods import Estimator, KernelMethod, TargetWeights
+from jointadapt.methods.kernels import Bandwidth, OwnKernels
 from jointadapt.networks.network import Activations
 
 

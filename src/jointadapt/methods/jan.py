@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from jointadapt.discrepancy.constants import SOFTMAX_BANDWIDTH, BandwidthRule
 from jointadapt.discrepancy.example_weights import Weights
 from jointadapt.discrepancy.kernels import GaussianKernel
-from jointadapt.methods.kernel_methods import WeighedKernelMethod
+from jointadapt.methods.weighed_kernels import WeighedKernelMethod
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
 from jointadapt.runtime.options import Positive

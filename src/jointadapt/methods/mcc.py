@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, entropies
+from jointadapt.methods.base import Method
+from jointadapt.methods.parts import entropies
 from jointadapt.networks.network import Activations
 from jointadapt.runtime.options import Positive
 

@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, Needs, SecondClassifierWidth, second_classifier, weighted_mean
+from jointadapt.methods.base import Method, Needs
+from jointadapt.methods.parts import SecondClassifierWidth, second_classifier, weighted_mean
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
 

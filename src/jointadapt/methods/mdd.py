@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, SecondClassifierWidth, second_classifier, weighted_mean
+from jointadapt.methods.base import Method
+from jointadapt.methods.parts import SecondClassifierWidth, second_classifier, weighted_mean
 from jointadapt.networks.network import Activations
 from jointadapt.networks.reversal import reverse
 from jointadapt.runtime.options import Positive

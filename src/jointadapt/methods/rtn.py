@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import entropies
 from jointadapt.methods.kernel_methods import KernelMethod
+from jointadapt.methods.parts import entropies
 from jointadapt.networks.network import Activations
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from jointadapt.discrepancy.distances import wide
-from jointadapt.methods.base import Method, Needs, entropies, imbalance
+from jointadapt.methods.base import Method, Needs
+from jointadapt.methods.parts import entropies, imbalance
 from jointadapt.networks.network import Activations
 from jointadapt.runtime.options import Count, NotNegative
 

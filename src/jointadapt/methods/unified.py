@@ -11,7 +11,7 @@ from jointadapt.discrepancy import GaussianKernel, joint_gram, mmd_biased
 from jointadapt.discrepancy.constants import FIVE_SCALES, SOFTMAX_BANDWIDTH
 from jointadapt.discrepancy.distances import squared_distances
 from jointadapt.methods.base import Method
-from jointadapt.methods.kernel_methods import Bandwidth, OwnKernels, Scales, choose_kernels, weigh_pairs
+from jointadapt.methods.kernels import Bandwidth, OwnKernels, Scales, choose_kernels, weigh_pairs
 from jointadapt.networks.network import Activations
 
 LabelKernel = Annotated[Literal["marginal", "conditional", "weighted", "gaussian"], "Kernel k_Y on the labels."]

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from jointadapt.config import BASELINE
-from jointadapt.methods.registry import method_title
+from jointadapt.methods.names import method_title
 from jointadapt.reporting import run_figures as figures
 from jointadapt.reporting.html import Number, counted, duration, percent, plain
 from jointadapt.runs.reading import FinishedRun, Prediction, shown

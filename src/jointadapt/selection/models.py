@@ -19,7 +19,8 @@ from torch.nn.functional import cosine_similarity
 
 from jointadapt.discrepancy.distances import squared_distances
 from jointadapt.discrepancy.domain_classifier import fit_linear
-from jointadapt.methods.registry import BASELINE, method_title
+from jointadapt.methods.names import method_title
+from jointadapt.methods.registry import BASELINE
 
 COMBINATION = "combination"  # of all models: the mean of their probabilities
 CAUTIOUS = "cautious combination"  # of those models alone that do not ask for balanced classes
